@@ -1,0 +1,1 @@
+"""The local SQLite index of a vault; always rebuildable from the vault."""

@@ -1,0 +1,1 @@
+"""Bytes in, bytes out: cutting, delta, sealing, keys, shares. Pure."""

@@ -1,0 +1,1 @@
+"""Plans, approvals, epochs and recovery runs."""

@@ -1,0 +1,1 @@
+"""The minimal continuity service: look a resident up."""

@@ -1,0 +1,1 @@
+"""Jobs over vaults: backup, replicate, verify."""

@@ -1,0 +1,1 @@
+"""Decisions over frozen records, with time as an argument. Pure."""

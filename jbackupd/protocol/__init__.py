@@ -1,0 +1,1 @@
+"""What two sites say to each other, without any I/O."""

@@ -1,0 +1,1 @@
+"""From a point back to files, confined to the target."""

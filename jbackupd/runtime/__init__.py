@@ -1,0 +1,1 @@
+"""Where asyncio begins: offloading to threads, supervision, pacing."""

@@ -1,0 +1,1 @@
+"""The daemon: wiring, scheduler, control socket, observation."""

@@ -1,0 +1,1 @@
+"""What an operator writes: configuration and plans, with file and line in every error."""

@@ -1,0 +1,1 @@
+"""Where a dataset's data comes from: files, command output."""

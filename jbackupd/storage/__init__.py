@@ -1,0 +1,1 @@
+"""Blocking drivers for files: the port, durable writes, append-only journals, confined restore."""

@@ -1,0 +1,1 @@
+"""The link over SSH: dialling and listening with pinned keys, carrying protocol/."""

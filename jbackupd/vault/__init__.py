@@ -1,0 +1,1 @@
+"""Objects, keys and catalog as one store: packing, reading, committing, receiving."""
