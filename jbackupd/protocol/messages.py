@@ -1,0 +1,292 @@
+"""The messages of the line as msgspec structs, and their one decoder.
+
+A payload is a msgpack map with exactly the fields of its struct: an unknown, missing, mistyped or out-of-range
+field is a ProtocolError. Names are 32 raw bytes, kinds the numbers of model.ids.ObjectKind.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Final
+
+import msgspec
+
+from jbackupd.model.errors import ProtocolError
+from jbackupd.model.ids import ObjectKind, ObjectName, ObjectRef
+from jbackupd.protocol.framing import Frame, FrameType, encode_frame
+
+NONCE_BYTES = 32
+OBJECT_BYTES_MAX = 1 << 30
+"""Packs end at 16 MiB; the index of a first run of terabytes is the largest object there is."""
+HAVE_ITEMS_MAX = 1024
+HEADS_MAX = 256
+POINTS_MAX = 256
+RECEIPTS_MAX = 8
+GET_BYTES_MAX = 1 << 20
+"""One piece of the disk executor's work, and as much as a cancelled reader may still have to throw away per ask."""
+
+Word = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?\Z", max_length=32)]
+Name = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
+Nonce = Annotated[bytes, msgspec.Meta(min_length=NONCE_BYTES, max_length=NONCE_BYTES)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+Size = Annotated[int, msgspec.Meta(ge=1, le=OBJECT_BYTES_MAX)]
+Offset = Annotated[int, msgspec.Meta(ge=0, le=OBJECT_BYTES_MAX)]
+Version = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+Text = Annotated[str, msgspec.Meta(max_length=1000)]
+
+
+class ObjectItem(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """An object and its size in bytes, as sites speak of it."""
+
+    kind: ObjectKind
+    name: Name
+    size: Size
+
+    @property
+    def ref(self) -> ObjectRef:
+        """The object's kind and name."""
+        return ObjectRef(self.kind, ObjectName(self.name))
+
+    @classmethod
+    def of(cls, ref: ObjectRef, size: int) -> ObjectItem:
+        """Return the item of an object."""
+        return cls(ref.kind, ref.name, size)
+
+
+class HeadItem(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """The newest point of a dataset that a site holds whole, with the receipts it has for it."""
+
+    dataset: Word
+    sequence: Count
+    name: Name
+    size: Size
+    receipts: Annotated[list[Name], msgspec.Meta(max_length=RECEIPTS_MAX)]
+
+
+class PointItem(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """One point of a dataset's chain."""
+
+    sequence: Count
+    name: Name
+    size: Size
+
+
+class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Root of all messages; each class knows its frame type."""
+
+    frame_type: ClassVar[FrameType]
+
+
+class Hello(Message, frozen=True):
+    """The first message of either side.
+
+    Attributes:
+        versions: Protocol versions the sender speaks.
+        epoch: The epoch that the sender acts under.
+        epochs: The epochs of all other sites that the sender knows of.
+    """
+
+    frame_type: ClassVar[FrameType] = FrameType.HELLO
+    site: Word
+    versions: Annotated[list[Version], msgspec.Meta(min_length=1, max_length=8)]
+    epoch: Count
+    epochs: Annotated[dict[Word, Count], msgspec.Meta(max_length=300)]
+    nonce: Nonce
+
+
+class Prove(Message, frozen=True):
+    """The sender's signature over the transcript (handshake.py)."""
+
+    frame_type: ClassVar[FrameType] = FrameType.PROVE
+    signature: Annotated[bytes, msgspec.Meta(max_length=4000)]
+
+
+class Error(Message, frozen=True):
+    """The answer to a request that failed, or (closing) the last words of a side that closes the link.
+
+    Attributes:
+        code: JbackupdError.code.
+        message: What, on what, why; English, filled in.
+        hint: What to do next; may be empty.
+    """
+
+    frame_type: ClassVar[FrameType] = FrameType.ERROR
+    code: Annotated[str, msgspec.Meta(pattern=r"^[a-z-]{1,32}\Z", max_length=32)]
+    message: Text
+    hint: Text
+    closing: bool
+
+
+class Ping(Message, frozen=True):
+    """Asks for a Pong with the same number, at once and out of order."""
+
+    frame_type: ClassVar[FrameType] = FrameType.PING
+    number: Count
+
+
+class Pong(Message, frozen=True):
+    """The answer to Ping."""
+
+    frame_type: ClassVar[FrameType] = FrameType.PONG
+    number: Count
+
+
+class Have(Message, frozen=True):
+    """Asks from which offset on the answerer wants each object; answered by Offsets."""
+
+    frame_type: ClassVar[FrameType] = FrameType.HAVE
+    tenant: Word
+    items: Annotated[list[ObjectItem], msgspec.Meta(min_length=1, max_length=HAVE_ITEMS_MAX)]
+
+
+class Put(Message, frozen=True):
+    """Announces size - offset bytes in data frames; answered by Kept now and then, and by Stored at the end."""
+
+    frame_type: ClassVar[FrameType] = FrameType.PUT
+    tenant: Word
+    item: ObjectItem
+    offset: Offset
+
+
+class Stop(Message, frozen=True):
+    """Ends a put before all of its bytes came; answered by a last Kept, unless the put was refused before."""
+
+    frame_type: ClassVar[FrameType] = FrameType.STOP
+
+
+class Commit(Message, frozen=True):
+    """Asks to check and list a point that was put; answered by Receipt."""
+
+    frame_type: ClassVar[FrameType] = FrameType.COMMIT
+    tenant: Word
+    point: Name
+
+
+class Get(Message, frozen=True):
+    """Asks for a range of an object; answered by data frames and End."""
+
+    frame_type: ClassVar[FrameType] = FrameType.GET
+    tenant: Word
+    kind: ObjectKind
+    name: Name
+    offset: Offset
+    length: Annotated[int, msgspec.Meta(ge=1, le=GET_BYTES_MAX)]
+
+    @property
+    def ref(self) -> ObjectRef:
+        """The object's kind and name."""
+        return ObjectRef(self.kind, ObjectName(self.name))
+
+
+class Heads(Message, frozen=True):
+    """Asks for the newest point of each dataset of a tenant; answered by HeadsAre."""
+
+    frame_type: ClassVar[FrameType] = FrameType.HEADS
+    tenant: Word
+
+
+class Points(Message, frozen=True):
+    """Asks for a dataset's points from a sequence number on; answered by PointsAre, at most 256."""
+
+    frame_type: ClassVar[FrameType] = FrameType.POINTS
+    tenant: Word
+    dataset: Word
+    from_sequence: Count
+
+
+class Declare(Message, frozen=True):
+    """Hands over a site-loss declaration; answered by Declared once it is durable."""
+
+    frame_type: ClassVar[FrameType] = FrameType.DECLARE
+    declaration: Annotated[bytes, msgspec.Meta(max_length=120 * 1024)]
+
+
+class Offsets(Message, frozen=True):
+    """For each item asked for: durable bytes already there; the object's size when it is whole."""
+
+    frame_type: ClassVar[FrameType] = FrameType.OFFSETS
+    offsets: Annotated[list[Offset], msgspec.Meta(max_length=HAVE_ITEMS_MAX)]
+
+
+class Kept(Message, frozen=True):
+    """How far a put has come; `last` ends a stopped one."""
+
+    frame_type: ClassVar[FrameType] = FrameType.KEPT
+    offset: Offset
+    last: bool
+
+
+class Stored(Message, frozen=True):
+    """The object of a put is whole, verified and durable."""
+
+    frame_type: ClassVar[FrameType] = FrameType.STORED
+
+
+class Receipt(Message, frozen=True):
+    """The receipt object's bytes (format/receipt.py)."""
+
+    frame_type: ClassVar[FrameType] = FrameType.RECEIPT
+    receipt: Annotated[bytes, msgspec.Meta(max_length=7 * 1024)]
+
+
+class End(Message, frozen=True):
+    """All data frames of a get were sent."""
+
+    frame_type: ClassVar[FrameType] = FrameType.END
+
+
+class HeadsAre(Message, frozen=True):
+    """The answer to Heads."""
+
+    frame_type: ClassVar[FrameType] = FrameType.HEADS_ARE
+    heads: Annotated[list[HeadItem], msgspec.Meta(max_length=HEADS_MAX)]
+
+
+class PointsAre(Message, frozen=True):
+    """The answer to Points: in order, without a gap; empty when there are none from there on."""
+
+    frame_type: ClassVar[FrameType] = FrameType.POINTS_ARE
+    points: Annotated[list[PointItem], msgspec.Meta(max_length=POINTS_MAX)]
+
+
+class Declared(Message, frozen=True):
+    """The declaration was verified and is durable."""
+
+    frame_type: ClassVar[FrameType] = FrameType.DECLARED
+
+
+MESSAGES: Final[dict[FrameType, type[Message]]] = {
+    kind.frame_type: kind
+    for kind in (
+        Hello, Prove, Error, Ping, Pong, Have, Put, Stop, Commit, Get, Heads, Points, Declare,
+        Offsets, Kept, Stored, Receipt, End, HeadsAre, PointsAre, Declared,
+    )
+}  # fmt: skip
+_DECODERS = {kind: msgspec.msgpack.Decoder(message) for kind, message in MESSAGES.items()}
+_ENCODER = msgspec.msgpack.Encoder()
+
+
+def encode_message(message: Message) -> bytes:
+    """Return a message as a frame.
+
+    Raises:
+        ProtocolError: It is over its type's bound.
+    """
+    return encode_frame(message.frame_type, _ENCODER.encode(message))
+
+
+def decode_message(frame: Frame) -> Message:
+    """Return the message in a frame of any type but DATA.
+
+    Raises:
+        ProtocolError: The payload is not exactly a message of this type.
+    """
+    decoder = _DECODERS.get(frame.type)
+    if decoder is None:
+        raise ProtocolError("unable to read a {kind} frame as a message", kind=frame.type.name.lower())
+    try:
+        return decoder.decode(frame.payload)
+    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
+        raise ProtocolError(
+            "unable to read a {kind} message: {reason}",
+            kind=frame.type.name.lower(), reason=str(error)[:200],
+        ) from error
