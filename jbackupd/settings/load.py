@@ -1,0 +1,166 @@
+"""Reading the configuration: the file, conf.d beside it, and every problem at once with its line."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import Any
+
+import tomli
+from pydantic import ValidationError
+
+from jbackupd.model.errors import ConfigError
+from jbackupd.settings.crosscheck import cross_problems
+from jbackupd.settings.explain import explain
+from jbackupd.settings.lines import KeyPath, key_lines
+from jbackupd.settings.problem import Place, Problem, key_text, refuse
+from jbackupd.settings.schema import Settings
+from jbackupd.settings.secrets import secret_problems
+
+DEFAULT_PATH = "/etc/jbackupd/jbackupd.toml"
+CONFIG_BYTES_MAX = 4 << 20
+"""A hundred times the largest configuration we can imagine; a wrong -c must not fill memory."""
+_REPEATABLE = ("version",)
+"""Keys that each file may state again, with the same value."""
+
+
+class Document:
+    """The merged tables of several files, and the place of every key.
+
+    Attributes:
+        data: The tables.
+        places: By key path, where it was written.
+        problems: What was wrong with the files so far.
+    """
+
+    def __init__(self) -> None:
+        self.data: dict[str, Any] = {}
+        self.places: dict[KeyPath, Place] = {}
+        self.problems: list[Problem] = []
+
+    def add(self, file: str) -> None:
+        """Read a file and merge it; problems are collected, never raised."""
+        try:
+            text = read_text(file)
+            tables = tomli.loads(text)
+        except tomli.TOMLDecodeError as error:
+            fields: dict[str, object] = {"reason": error.msg}
+            place = Place(file, error.lineno)
+            self.problems.append(Problem(place, "", "this is not TOML: {reason}", fields=fields))
+            return
+        except ConfigError as error:
+            self.problems.append(Problem(Place(file), "", error.message, error.hint, error.fields))
+            return
+        lines = {path: Place(file, line) for path, line in key_lines(text).items()}
+        self.problems += secret_problems(tables, lines)
+        self._merge(self.data, tables, (), (), lines)
+
+    def place(self, path: KeyPath) -> Place:
+        """Return where a key was written, or the nearest table around it."""
+        while path and path not in self.places:
+            path = path[:-1]
+        return self.places.get(path) or next(iter(self.places.values()), Place(""))
+
+    def _merge(
+        self, into: dict[str, Any], tables: dict[str, Any], path: KeyPath, path_there: KeyPath,
+        lines: dict[KeyPath, Place],
+    ) -> None:
+        """Merge tables key by key; arrays of tables are joined, anything else may stand in one file only."""
+        for key, value in tables.items():
+            here, there = (*path, key), (*path_there, key)
+            old = into.get(key)
+            if old is None:
+                into[key] = value
+                self._place_below(here, there, lines)
+            elif isinstance(old, dict) and isinstance(value, dict):
+                self._merge(old, value, here, there, lines)
+            elif _is_table_list(old) and _is_table_list(value):
+                for index, element in enumerate(value):
+                    self._place_below((*here, index), (*there, len(old)), lines)
+                    old.append(element)
+            elif not (key in _REPEATABLE and not path and type(old) is type(value) and old == value):
+                fields: dict[str, object] = {"other": self.place(there)}
+                message = "is already written at {other}"
+                self.problems.append(
+                    Problem(lines[here], key_text(here), message, "keep one of the two", fields)
+                )
+
+    def _place_below(self, here: KeyPath, there: KeyPath, lines: dict[KeyPath, Place]) -> None:
+        for path, place in lines.items():
+            if path[: len(here)] == here:
+                self.places[there + path[len(here) :]] = place
+
+
+def _is_table_list(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(element, dict) for element in value)
+
+
+def read_text(file: str) -> str:
+    """Return a configuration file's text.
+
+    Raises:
+        ConfigError: It cannot be read, is too long, is not UTF-8, or anybody may write to it.
+    """
+    try:
+        with open(file, "rb") as stream:
+            mode = os.fstat(stream.fileno()).st_mode
+            data = stream.read(CONFIG_BYTES_MAX + 1)
+    except OSError as error:
+        raise ConfigError(
+            "unable to read the configuration: {reason}",
+            "name the file with -c FILE, or write one with `jbackupd config init`",
+            reason=error.strerror or str(error),
+        ) from error
+    if len(data) > CONFIG_BYTES_MAX:
+        raise ConfigError("the file is too long to be a configuration", "name the right file with -c FILE")
+    if stat.S_ISREG(mode) and mode & stat.S_IWOTH:
+        # Whoever writes the configuration chooses the commands that the service runs.
+        raise ConfigError("anybody may write to the configuration", "chmod o-w {file}", file=file)
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            "line {line} is not UTF-8", "save the file as UTF-8", line=data.count(b"\n", 0, error.start) + 1
+        ) from error
+
+
+def config_files(file: str) -> list[str]:
+    """Return the configuration file and the conf.d/*.toml beside it, in the order they are read."""
+    folder = os.path.join(os.path.dirname(os.path.abspath(file)), "conf.d")
+    try:
+        names = sorted(name for name in os.listdir(folder) if name.endswith(".toml") and name[0] != ".")
+    except (FileNotFoundError, NotADirectoryError):
+        names = []
+    except OSError as error:
+        raise ConfigError(
+            "unable to list {folder}: {reason}", "check that the service user may read it",
+            folder=folder, reason=error.strerror,
+        ) from error
+    return [file, *(os.path.join(folder, name) for name in names)]
+
+
+def load(file: str = DEFAULT_PATH) -> Settings:
+    """Return the settings in a file and the conf.d/*.toml beside it.
+
+    Relative paths in any of the files are relative to the folder of the first.
+
+    Raises:
+        ConfigError: Anything is wrong; the error names every problem with file, line and key, and its
+            field `problems` holds them.
+    """
+    document = Document()
+    for path in config_files(file):
+        document.add(path)
+    if document.problems and not document.data:
+        raise refuse(document.problems)
+    settings: Settings | None = None
+    try:
+        context = {"folder": os.path.dirname(os.path.abspath(file))}
+        settings = Settings.model_validate(document.data, context=context)
+    except ValidationError as error:
+        document.problems += explain(error, document.data, document.place)
+    if settings is not None:
+        document.problems += cross_problems(settings, document.place)
+    if settings is None or document.problems:
+        raise refuse(document.problems)
+    return settings
