@@ -1,0 +1,257 @@
+"""The command `jbackupd`: finds a command's module by name, and turns every ending into an exit code.
+
+A command lives in `jbackupd.cli.MODULE` as a click command in the attribute named by the table. It
+may return an exit code (None is 0); it raises JbackupdError for anything a person must hear. Global
+options (-c, --json, --language, -q) may stand before or after the command's name. Modules are
+imported only when their command is called, so a command's own texts may use `_` freely.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gettext
+import importlib
+import importlib.util
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+import jbackupd
+from jbackupd.cli.output import Frame, print_document, report
+from jbackupd.model.errors import JbackupdError, UsageError
+from jbackupd.model.texts import DOMAIN, LANGUAGES, LOCALE_FOLDER, _, language_of, set_language
+
+DEFAULT_CONFIG = "/etc/jbackupd/jbackupd.toml"
+INTERRUPTED = 128 + signal.SIGINT
+PIPE_CLOSED = 128 + signal.SIGPIPE
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a command lives, and its line in the overview."""
+
+    module: str
+    attribute: str
+    summary: str
+
+
+def _entries() -> dict[str, Entry]:
+    """Return all commands in the order of the overview."""
+    return {
+        "run": Entry("run", "run", _("the daemon: takes points, carries them to the peers")),
+        "demo": Entry("demo", "demo", _("the whole story on this machine: three sites, a disaster, the desk")),
+        "status": Entry("status", "status", _("how every dataset stands")),
+        "config": Entry("config", "config", _("write, check and show the configuration")),
+        "backup": Entry("backup", "backup", _("take a point of datasets")),
+        "points": Entry("points", "points", _("list and show points")),
+        "ls": Entry("points", "ls", _("list the files of a point")),
+        "cat": Entry("points", "cat", _("write a file of a point to standard output")),
+        "restore": Entry("restore", "restore", _("put files of a point into a folder")),
+        "rescue": Entry("rescue", "rescue", _("read a vault on a bare machine, without configuration")),
+        "verify": Entry("verify", "verify", _("read stored objects and prove every byte of them")),
+        "vault": Entry("vault", "vault", _("create a tenant's vault, look at it, rebuild its catalog")),
+        "peer": Entry("peer", "peer", _("the other sites")),
+        "limit": Entry("limit", "limit", _("how much of a line is used")),
+        "key": Entry("key", "key", _("recovery keys and their shares")),
+        "site": Entry("site", "site", _("site cards; declare a site lost")),
+        "recovery": Entry("recovery", "recovery", _("run a continuity plan")),
+        "desk": Entry("desk", "desk", _("the minimal service: look-up of residents")),
+    }
+
+
+class Commands(click.Group):
+    """Loads a command's module when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands whose modules are installed."""
+        return [name for name, entry in _entries().items() if _spec(entry.module) is not None]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command, with the global options added."""
+        entry = _entries().get(cmd_name)
+        if entry is None or _spec(entry.module) is None:
+            return None
+        command = getattr(importlib.import_module(f"jbackupd.cli.{entry.module}"), entry.attribute)
+        assert isinstance(command, click.Command), f"jbackupd.cli.{entry.module}.{entry.attribute}"
+        _add_global_options(command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the overview without importing any command."""
+        installed = set(self.list_commands(ctx))
+        rows = [(name, entry.summary) for name, entry in _entries().items() if name in installed]
+        if rows:
+            with formatter.section(_("Commands")):
+                formatter.write_dl(rows)
+
+
+def _spec(module: str) -> object:
+    return importlib.util.find_spec(f"jbackupd.cli.{module}")
+
+
+def _global_options() -> list[click.Option]:
+    return [
+        click.Option(
+            ["-c", "--config"], metavar="FILE", expose_value=False, callback=_set_config,
+            help=_("configuration file (default {path})").format(path=DEFAULT_CONFIG),
+        ),
+        click.Option(
+            ["--json", "as_json"], is_flag=True, expose_value=False, callback=_set_json,
+            help=_("write data as one JSON document"),
+        ),
+        click.Option(
+            ["--language"], type=click.Choice(LANGUAGES), expose_value=False, callback=_set_language,
+            help=_("language of texts (default: the locale's)"),
+        ),
+        click.Option(
+            ["-q", "--quiet"], is_flag=True, expose_value=False, callback=_set_quiet,
+            help=_("say nothing but errors"),
+        ),
+    ]
+
+
+def _set_config(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        ctx.find_object(Frame).config = value  # type: ignore[union-attr]
+
+
+def _set_json(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    ctx.find_object(Frame).json |= value  # type: ignore[union-attr]
+
+
+def _set_quiet(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    ctx.find_object(Frame).quiet |= value  # type: ignore[union-attr]
+
+
+def _set_language(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    """Check the word only: the language is set before anything is parsed, so that help speaks it too."""
+
+
+def _add_global_options(command: click.Command) -> None:
+    """Let the global options stand after the command's name too; its own options win."""
+    taken = {option for param in command.params for option in (*param.opts, *param.secondary_opts)}
+    for option in _global_options():
+        # A command that passes its arguments on unread gets none.
+        if not taken.intersection(option.opts) and not command.context_settings.get("ignore_unknown_options"):
+            command.params.append(option)
+    for below in command.commands.values() if isinstance(command, click.Group) else ():
+        _add_global_options(below)
+
+
+def _root() -> Commands:
+    return Commands(
+        "jbackupd",
+        params=_global_options(),
+        help=_("Backup and disaster recovery between municipal datacenters."),
+        epilog=_(
+            "Exit codes: 0 done, 1 failed, 2 usage, 3 incomplete, 4 damage, 5 refused by a safety rule, 6 key, "
+            "7 busy, 8 peer or network, 9 no space, 10 not found, 75 try later, 78 configuration."
+        ),
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    )
+
+
+def choose_language(arguments: Sequence[str]) -> None:
+    """Set the language from --language, else from the locale, for our texts and for click's."""
+    wanted = language_of(os.environ)
+    for index, argument in enumerate(arguments):
+        name, _equals, value = argument.partition("=")
+        if name == "--language":
+            value = value or (arguments[index + 1] if index + 1 < len(arguments) else "")
+            wanted = value if value in LANGUAGES else wanted
+    set_language(wanted)
+    # click asks gettext with the process's default domain: its own few words are in our translation.
+    gettext.bindtextdomain(DOMAIN, LOCALE_FOLDER)
+    gettext.textdomain(DOMAIN)
+    os.environ["LANGUAGE"] = wanted
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit code.
+
+    Args:
+        arguments: Without the program's name; the process's own if None.
+    """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    choose_language(arguments)
+    if arguments == ["--version"]:
+        click.echo(f"jbackupd {jbackupd.__version__}")
+        return 0
+    frame = Frame(DEFAULT_CONFIG)
+    with _endings(frame, arguments) as ending:
+        result = _root().main(arguments, prog_name="jbackupd", standalone_mode=False, obj=frame)
+        ending.code = result if isinstance(result, int) else 0
+        sys.stdout.flush()
+    return ending.code
+
+
+@dataclass
+class Ending:
+    """The exit code that a call comes to."""
+
+    code: int = 0
+
+
+@contextlib.contextmanager
+def _endings(frame: Frame, arguments: Sequence[str]) -> Iterator[Ending]:
+    """Turn every exception into what the person must hear and an exit code."""
+    ending = Ending()
+    # A mistake in the arguments is found before --json is read.
+    as_json = frame.json or "--json" in arguments
+    try:
+        yield ending
+    except JbackupdError as error:
+        ending.code = report(error, as_json=as_json)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx else "", err=True)
+        ending.code = UsageError.exit_code
+    except click.ClickException as error:
+        ending.code = _report_usage(error, as_json=as_json)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo(_("interrupted"), err=True)
+        ending.code = INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone; nothing more may be written at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        ending.code = PIPE_CLOSED
+    except Exception as error:
+        ending.code = _report_defect(error, as_json=as_json)
+
+
+def _report_usage(error: click.ClickException, *, as_json: bool) -> int:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "jbackupd"
+    return report(
+        UsageError("{reason}", "`{command} --help` shows how it is called", reason=error.format_message(),
+                   command=command),
+        as_json=as_json,
+    )
+
+
+def _report_defect(error: Exception, *, as_json: bool) -> int:
+    """Say that we failed, in one line; the traceback goes to a private file, or to stderr for debugging."""
+    trace = "".join(traceback.format_exception(error))
+    where = ""
+    if os.environ.get("JBACKUPD_DEBUG") == "1":
+        click.echo(trace, err=True)
+    else:
+        with contextlib.suppress(OSError):
+            descriptor, where = tempfile.mkstemp(prefix="jbackupd-defect-", suffix=".txt")
+            with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(trace)
+    reason = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+    if as_json:
+        body: dict[str, Any] = {"code": "defect", "message": reason, "hint": where, "exit_code": 1}
+        print_document({"error": body})
+    else:
+        click.echo(_("error: this is a defect of jbackupd: {reason}").format(reason=reason), err=True)
+        if where:
+            click.echo(_("next: report it with the file {path}").format(path=where), err=True)
+    return 1
