@@ -24,11 +24,10 @@ from typing import Any
 import click
 
 import jbackupd
-from jbackupd.cli.output import Frame, print_document, report
+from jbackupd.cli.output import DEFAULT_CONFIG, Frame, print_document, report
 from jbackupd.model.errors import JbackupdError, UsageError
 from jbackupd.model.texts import DOMAIN, LANGUAGES, LOCALE_FOLDER, _, language_of, set_language
 
-DEFAULT_CONFIG = "/etc/jbackupd/jbackupd.toml"
 INTERRUPTED = 128 + signal.SIGINT
 PIPE_CLOSED = 128 + signal.SIGPIPE
 
@@ -119,15 +118,15 @@ def _global_options() -> list[click.Option]:
 
 def _set_config(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
     if value is not None:
-        ctx.find_object(Frame).config = value  # type: ignore[union-attr]
+        ctx.ensure_object(Frame).config = value
 
 
 def _set_json(ctx: click.Context, param: click.Parameter, value: bool) -> None:
-    ctx.find_object(Frame).json |= value  # type: ignore[union-attr]
+    ctx.ensure_object(Frame).json |= value
 
 
 def _set_quiet(ctx: click.Context, param: click.Parameter, value: bool) -> None:
-    ctx.find_object(Frame).quiet |= value  # type: ignore[union-attr]
+    ctx.ensure_object(Frame).quiet |= value
 
 
 def _set_language(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
@@ -184,7 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments == ["--version"]:
         click.echo(f"jbackupd {jbackupd.__version__}")
         return 0
-    frame = Frame(DEFAULT_CONFIG)
+    frame = Frame()
     with _endings(frame, arguments) as ending:
         result = _root().main(arguments, prog_name="jbackupd", standalone_mode=False, obj=frame)
         ending.code = result if isinstance(result, int) else 0

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from jbackupd.settings.schema import Settings
 
 DOCUMENT_SCHEMA = 1
+DEFAULT_CONFIG = "/etc/jbackupd/jbackupd.toml"
 
 
 @dataclass
@@ -35,7 +36,7 @@ class Frame:
         quiet: Whether talk is left out; errors are always said.
     """
 
-    config: str
+    config: str = DEFAULT_CONFIG
     json: bool = False
     quiet: bool = False
     _settings: Settings | None = field(default=None, repr=False)

@@ -17,7 +17,13 @@ LANGUAGES = ("ja", "en")
 DOMAIN = "jbackupd"
 LOCALE_FOLDER = os.path.join(os.path.dirname(os.path.dirname(__file__)), "locale")
 
-_process_language = "en"
+
+class _Process:
+    """One process speaks one language."""
+
+    language = "en"
+
+
 _work_language: ContextVar[str | None] = ContextVar("work_language", default=None)
 
 
@@ -34,7 +40,7 @@ def _(msgid: str) -> str:
 
 def language() -> str:
     """Return the current language, "ja" or "en"."""
-    return _work_language.get() or _process_language
+    return _work_language.get() or _Process.language
 
 
 def set_language(name: str) -> None:
@@ -43,10 +49,9 @@ def set_language(name: str) -> None:
     Raises:
         ValueError: It is neither "ja" nor "en".
     """
-    global _process_language  # noqa: PLW0603 - one process speaks one language
     if name not in LANGUAGES:
         raise ValueError(name)
-    _process_language = name
+    _Process.language = name
 
 
 @contextlib.contextmanager

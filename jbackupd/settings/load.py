@@ -17,7 +17,6 @@ from jbackupd.settings.problem import Place, Problem, key_text, refuse
 from jbackupd.settings.schema import Settings
 from jbackupd.settings.secrets import secret_problems
 
-DEFAULT_PATH = "/etc/jbackupd/jbackupd.toml"
 CONFIG_BYTES_MAX = 4 << 20
 """A hundred times the largest configuration we can imagine; a wrong -c must not fill memory."""
 _REPEATABLE = ("version",)
@@ -139,7 +138,7 @@ def config_files(file: str) -> list[str]:
     return [file, *(os.path.join(folder, name) for name in names)]
 
 
-def load(file: str = DEFAULT_PATH) -> Settings:
+def load(file: str) -> Settings:
     """Return the settings in a file and the conf.d/*.toml beside it.
 
     Relative paths in any of the files are relative to the folder of the first.
