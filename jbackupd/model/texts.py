@@ -73,3 +73,8 @@ def language_of(environment: Mapping[str, str]) -> str:
         if value:
             return "ja" if value.lower().startswith("ja") else "en"
     return "en"
+
+
+def to_translate(msgid: str) -> str:
+    """Return the text as it is: marks one that is translated only when it is shown."""
+    return msgid

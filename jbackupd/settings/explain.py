@@ -8,44 +8,46 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from jbackupd.settings.lines import KeyPath
-from jbackupd.settings.problem import Place, Problem, WrongError, key_text
-from jbackupd.settings.schema import Settings
+from jbackupd.settings.problem import KeyPath, Place, Problem, WrongError
 from jbackupd.settings.suggest import nearest
 
+_NO_TABLE = WrongError("must be a table", "write [table] and its keys below, or { key = value }")
 _TEMPLATES = {
-    "missing": ("is missing", "write it; `jbackupd config schema` says what it may be"),
-    "union_tag_not_found": ("{tag} is missing", "write one of: {words}"),
-    "string_type": ("must be a text in quotes", ""),
-    "string_too_short": ("cannot be empty", ""),
-    "string_too_long": ("is longer than {max_length} characters", ""),
-    "string_pattern_mismatch": ("is not a file name", "write a name without slashes"),
-    "int_type": ("must be a whole number without quotes", ""),
-    "bool_type": ("must be true or false without quotes", ""),
-    "tuple_type": ("must be a list", "write it in brackets: [ ... ]"),
-    "too_short": ("needs at least one value", ""),
-    "greater_than_equal": ("must be {ge} or more", ""),
-    "less_than_equal": ("must be {le} or less", ""),
-    "model_type": ("must be a table", "write [table] and its keys below, or { key = value }"),
-    "model_attributes_type": ("must be a table", "write [table] and its keys below, or { key = value }"),
+    "missing": WrongError("is missing", "the page on configuration says what it may be"),
+    "union_tag_not_found": WrongError("kind is missing", "write it inside of the braces: {{ kind = ... }}"),
+    "string_type": WrongError("must be a text in quotes"),
+    "string_too_short": WrongError("cannot be empty"),
+    "string_too_long": WrongError("is longer than {max_length} characters"),
+    "string_pattern_mismatch": WrongError("is not a file name", "write a name without slashes"),
+    "int_type": WrongError("must be a whole number without quotes"),
+    "bool_type": WrongError("must be true or false without quotes"),
+    "tuple_type": WrongError("must be a list", "write it in brackets: [ ... ]"),
+    "too_short": WrongError("needs at least one value"),
+    "greater_than_equal": WrongError("must be {ge} or more"),
+    "less_than_equal": WrongError("must be {le} or less"),
+    "model_type": _NO_TABLE,
+    "model_attributes_type": _NO_TABLE,
 }
 _CHOICES = {"literal_error": "expected", "union_tag_invalid": "expected_tags"}
 
 
 def explain(
-    error: ValidationError, data: Mapping[str, Any], place: Callable[[KeyPath], Place]
+    error: ValidationError,
+    model: type[BaseModel],
+    data: Mapping[str, Any],
+    place: Callable[[KeyPath], Place],
 ) -> Iterator[Problem]:
     """Yield one problem for everything that pydantic found.
 
     Args:
-        error: From validating `Settings`.
+        error: From validating the model.
+        model: What the file should be.
         data: The tables that were validated.
         place: Tells where a key was written.
     """
     for details in error.errors(include_url=False):
         path = _written_path(details["loc"], data)
-        message, hint, fields = _words(details, path)
-        yield Problem(place(path), key_text(path), message, hint, fields)
+        yield Problem(place(path), path, _wrong(details, path, model))
 
 
 def _written_path(location: tuple[int | str, ...], data: Mapping[str, Any]) -> KeyPath:
@@ -63,53 +65,51 @@ def _written_path(location: tuple[int | str, ...], data: Mapping[str, Any]) -> K
     return tuple(path)
 
 
-def _words(details: ErrorDetails, path: KeyPath) -> tuple[str, str, dict[str, object]]:
-    """Return message, hint and fields for one finding."""
+def _wrong(details: ErrorDetails, path: KeyPath, model: type[BaseModel]) -> WrongError:
     context: dict[str, Any] = details.get("ctx", {})
     kind = details["type"]
     cause = context.get("error")
     if isinstance(cause, WrongError):
-        return cause.message, cause.hint, cause.fields
+        return cause
     if kind == "extra_forbidden":
-        return _unknown_key(path)
+        return _unknown_key(path, model)
     if kind in _CHOICES:
-        return _unknown_word(details["input"], path, context[_CHOICES[kind]])
-    message, hint = _TEMPLATES[kind]
-    fields: dict[str, object] = dict(context)
-    if kind == "union_tag_not_found":
-        fields = {"tag": "kind", "words": "files, command"}
-    return message, hint, fields
+        return _unknown_word(details["input"], context[_CHOICES[kind]])
+    template = _TEMPLATES.get(kind)
+    if template is None:
+        return WrongError("{reason}", reason=details["msg"])
+    return WrongError(template.message, template.hint, **context)
 
 
-def _unknown_word(value: object, path: KeyPath, expected: str) -> tuple[str, str, dict[str, object]]:
+def _unknown_word(value: object, expected: str) -> WrongError:
     """Explain a word that is none of the allowed ones."""
     if isinstance(value, Mapping):
         value = value.get("kind")
     words = [word.strip("' ") for word in expected.replace(" or ", ", ").split(", ")]
     meant = nearest(value, words) if isinstance(value, str) else None
-    fields: dict[str, object] = {"text": value, "words": ", ".join(words), "meant": meant}
-    if meant:
-        return "{text!r} is not known here", "did you mean {meant!r}? Possible: {words}", fields
-    return "{text!r} is not known here", "possible: {words}", fields
+    if meant is None:
+        return WrongError("{text!r} is not known here", "possible: {words}", text=value, words=", ".join(words))
+    return WrongError(
+        "{text!r} is not known here", "did you mean {meant!r}? Possible: {words}",
+        text=value, meant=meant, words=", ".join(words),
+    )
 
 
-def _unknown_key(path: KeyPath) -> tuple[str, str, dict[str, object]]:
+def _unknown_key(path: KeyPath, model: type[BaseModel]) -> WrongError:
     """Explain a key that does not exist: a slip, or one that belongs into another table."""
     key = str(path[-1])
-    tables = list(_tables(Settings, ""))
-    own = _table_of(path[:-1])
-    known = [name for table, names in tables if table == own for name in names]
+    own = ".".join(part for part in path[:-1] if isinstance(part, str))
+    tables = list(_tables(model, ""))
+    known = {name for table, names in tables if table == own for name in names}
     meant = nearest(key, known)
     if meant:
-        return "there is no such key", "did you mean {meant!r}?", {"meant": meant}
+        return WrongError("there is no such key", "did you mean {meant!r}?", meant=meant)
     elsewhere = sorted({table for table, names in tables if key in names and table})
     if elsewhere:
-        return "there is no such key here", "it belongs to: {tables}", {"tables": ", ".join(elsewhere)}
-    return "there is no such key", "possible: {words}", {"words": ", ".join(sorted(set(known)))}
-
-
-def _table_of(path: KeyPath) -> str:
-    return ".".join(part for part in path if isinstance(part, str))
+        return WrongError(
+            "there is no such key here", "it belongs to: {tables}", tables=", ".join(elsewhere)
+        )
+    return WrongError("there is no such key", "possible: {words}", words=", ".join(sorted(known)))
 
 
 def _tables(model: type[BaseModel], name: str) -> Iterator[tuple[str, list[str]]]:

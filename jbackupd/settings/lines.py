@@ -11,7 +11,7 @@ import re
 
 import tomli
 
-KeyPath = tuple[str | int, ...]
+from jbackupd.settings.problem import KeyPath
 
 _BLANK = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
 _SPACE = re.compile(r"[ \t]*")

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import tomli
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from jbackupd.model.errors import ConfigError
 from jbackupd.settings.crosscheck import cross_problems
 from jbackupd.settings.explain import explain
-from jbackupd.settings.lines import KeyPath, key_lines
-from jbackupd.settings.problem import Place, Problem, key_text, refuse
+from jbackupd.settings.lines import key_lines
+from jbackupd.settings.problem import KeyPath, Place, Problem, WrongError, refusal
 from jbackupd.settings.schema import Settings
-from jbackupd.settings.secrets import secret_problems
+from jbackupd.settings.secrets import key_file_problems, secret_problems
+
+M = TypeVar("M", bound=BaseModel)
 
 CONFIG_BYTES_MAX = 4 << 20
 """A hundred times the largest configuration we can imagine; a wrong -c must not fill memory."""
@@ -43,12 +46,11 @@ class Document:
             text = read_text(file)
             tables = tomli.loads(text)
         except tomli.TOMLDecodeError as error:
-            fields: dict[str, object] = {"reason": error.msg}
-            place = Place(file, error.lineno)
-            self.problems.append(Problem(place, "", "this is not TOML: {reason}", fields=fields))
+            wrong = WrongError("this is not TOML: {reason}", reason=error.msg)
+            self.problems.append(Problem(Place(file, error.lineno), (), wrong))
             return
         except ConfigError as error:
-            self.problems.append(Problem(Place(file), "", error.message, error.hint, error.fields))
+            self.problems.append(Problem(Place(file), (), WrongError.of(error)))
             return
         lines = {path: Place(file, line) for path, line in key_lines(text).items()}
         self.problems += secret_problems(tables, lines)
@@ -78,11 +80,10 @@ class Document:
                     self._place_below((*here, index), (*there, len(old)), lines)
                     old.append(element)
             elif not (key in _REPEATABLE and not path and type(old) is type(value) and old == value):
-                fields: dict[str, object] = {"other": self.place(there)}
-                message = "is already written at {other}"
-                self.problems.append(
-                    Problem(lines[here], key_text(here), message, "keep one of the two", fields)
+                wrong = WrongError(
+                    "is already written at {other}", "keep one of the two", other=self.place(there)
                 )
+                self.problems.append(Problem(lines[here], here, wrong))
 
     def _place_below(self, here: KeyPath, there: KeyPath, lines: dict[KeyPath, Place]) -> None:
         for path, place in lines.items():
@@ -138,28 +139,48 @@ def config_files(file: str) -> list[str]:
     return [file, *(os.path.join(folder, name) for name in names)]
 
 
-def load(file: str) -> Settings:
-    """Return the settings in a file and the conf.d/*.toml beside it.
+def load_as(
+    model: type[M], files: Sequence[str], cross: Callable[[M, Callable[[KeyPath], Place]], Iterable[Problem]]
+) -> M:
+    """Return what files hold together, as a model.
 
-    Relative paths in any of the files are relative to the folder of the first.
+    Args:
+        model: What the tables must be; its path types are resolved against the first file's folder.
+        files: In the order in which they are merged.
+        cross: Checks a model that is fine by itself; gets it and where each key was written.
 
     Raises:
         ConfigError: Anything is wrong; the error names every problem with file, line and key, and its
             field `problems` holds them.
     """
     document = Document()
-    for path in config_files(file):
-        document.add(path)
-    if document.problems and not document.data:
-        raise refuse(document.problems)
-    settings: Settings | None = None
-    try:
-        context = {"folder": os.path.dirname(os.path.abspath(file))}
-        settings = Settings.model_validate(document.data, context=context)
-    except ValidationError as error:
-        document.problems += explain(error, document.data, document.place)
-    if settings is not None:
-        document.problems += cross_problems(settings, document.place)
-    if settings is None or document.problems:
-        raise refuse(document.problems)
-    return settings
+    for file in files:
+        document.add(file)
+    loaded: M | None = None
+    if document.data or not document.problems:
+        try:
+            context = {"folder": os.path.dirname(os.path.abspath(files[0]))}
+            loaded = model.model_validate(document.data, context=context)
+        except ValidationError as error:
+            document.problems += explain(error, model, document.data, document.place)
+    if loaded is not None:
+        document.problems += cross(loaded, document.place)
+    if loaded is None or document.problems:
+        raise refusal(document.problems)
+    return loaded
+
+
+def load(file: str) -> Settings:
+    """Return the settings in a file and the conf.d/*.toml beside it.
+
+    Relative paths in any of the files are relative to the folder of the first.
+
+    Raises:
+        ConfigError: As for `load_as`.
+    """
+    return load_as(Settings, config_files(file), _checked)
+
+
+def _checked(settings: Settings, place: Callable[[KeyPath], Place]) -> Iterator[Problem]:
+    yield from cross_problems(settings, place)
+    yield from key_file_problems(settings, place)

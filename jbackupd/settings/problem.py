@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from jbackupd.model.errors import ConfigError, JbackupdError
 from jbackupd.model.texts import _
+
+KeyPath = tuple[str | int, ...]
+"""Names of keys, and positions in lists counted from 0."""
 
 
 class WrongError(ValueError):
@@ -46,31 +50,36 @@ class Problem:
 
     Attributes:
         place: Where.
-        key: The key's full path, for example dataset[2].source.paths; empty for a whole file.
-        message: English template.
-        hint: English template; may be empty.
-        fields: Values of the fields in both templates.
+        path: Which key; empty for a whole file.
+        wrong: What, and what to do.
     """
 
     place: Place
-    key: str
-    message: str
-    hint: str = ""
-    fields: dict[str, object] = field(default_factory=dict)
+    path: KeyPath
+    wrong: WrongError
+
+    @property
+    def key(self) -> str:
+        """The key's path as people write it, positions counted from 1: dataset[2].source.paths."""
+        text = ""
+        for part in self.path:
+            text += f"[{part + 1}]" if isinstance(part, int) else f".{part}" if text else part
+        return text
 
     def __str__(self) -> str:
-        key = f"{self.key}: " if self.key else ""
-        hint = f" ({self.render(self.hint)})" if self.hint else ""
-        return f"{self.place}: {key}{self.render(self.message)}{hint}"
-
-    def render(self, template: str) -> str:
-        """Return a template in the current language with the fields filled in."""
-        return _(template).format(**self.fields) if template else ""
+        key = f"{self.key}: " if self.path else ""
+        message, hint = (_(text).format(**self.wrong.fields) for text in (self.wrong.message, self.wrong.hint))
+        return f"{self.place}: {key}{message}" + (f" ({hint})" if hint else "")
 
     def document(self) -> dict[str, object]:
         """Return the problem for machines, in English whatever the language."""
-        texts = {"message": self.message.format(**self.fields), "hint": self.hint.format(**self.fields)}
-        return {"file": self.place.file, "line": self.place.line, "key": self.key, **texts}
+        return {
+            "file": self.place.file,
+            "line": self.place.line,
+            "key": self.key,
+            "message": self.wrong.message.format(**self.wrong.fields),
+            "hint": self.wrong.hint.format(**self.wrong.fields),
+        }
 
 
 class Problems(tuple[Problem, ...]):
@@ -82,15 +91,7 @@ class Problems(tuple[Problem, ...]):
         return "\n".join(str(problem) for problem in self)
 
 
-def refuse(problems: list[Problem]) -> ConfigError:
+def refusal(problems: Iterable[Problem]) -> ConfigError:
     """Return one error that names all problems at once."""
     ordered = Problems(sorted(problems, key=lambda problem: (problem.place, problem.key)))
     return ConfigError("the configuration cannot be used:\n{problems}", problems=ordered)
-
-
-def key_text(path: tuple[str | int, ...]) -> str:
-    """Return a key's path as people write it: dataset[2].source.paths, counted from 1."""
-    text = ""
-    for part in path:
-        text += f"[{part + 1}]" if isinstance(part, int) else f".{part}" if text else part
-    return text

@@ -1,13 +1,17 @@
-"""Secrets do not belong in a configuration: it is copied, shown, and kept in version control."""
+"""Secrets do not belong in a configuration: it is copied, shown, and kept in version control.
+
+Key files stay in the state folder, for the service user alone.
+"""
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from jbackupd.settings.lines import KeyPath
-from jbackupd.settings.problem import Place, Problem, key_text
+from jbackupd.settings.problem import KeyPath, Place, Problem, WrongError
+from jbackupd.settings.schema import Settings
 
 _SECRET_KEY = re.compile(
     r"(?i)(?:^|[_-])(?:password|passwd|passphrase|secret|token|private[_-]?key|api[_-]?key|seed)s?$"
@@ -21,14 +25,26 @@ _SECRET_VALUES = (
 
 def secret_problems(tables: Mapping[str, Any], lines: Mapping[KeyPath, Place]) -> list[Problem]:
     """Return a problem for every key or value that looks like a secret; the value is never repeated."""
+    wrong = WrongError(
+        "looks like a secret; the configuration is no place for one",
+        "let the program read it from a file of its own with mode 0600 (for PostgreSQL: ~/.pgpass)",
+    )
     return [
-        Problem(
-            lines[path], key_text(path), "looks like a secret; the configuration is no place for one",
-            "let the program read it from a file of its own with mode 0600 (for PostgreSQL: ~/.pgpass)",
-        )
-        for path, value in _leaves(tables, ())
-        if _is_secret(path, value)
+        Problem(lines[path], path, wrong) for path, value in _leaves(tables, ()) if _is_secret(path, value)
     ]
+
+
+def key_file_problems(settings: Settings, place: Callable[[KeyPath], Place]) -> Iterator[Problem]:
+    """Yield a problem for a key file of this site that others than its owner may use."""
+    path = os.path.join(settings.site.state, "site", "identity.key")
+    try:
+        mode = os.stat(path).st_mode & 0o777
+    except OSError:
+        # Not made yet, or not ours to see: whoever opens it says so.
+        return
+    if mode & 0o077:
+        wrong = WrongError("others may use the key file {path}", "chmod 600 {path}", path=path)
+        yield Problem(place(("site", "state")), ("site", "state"), wrong)
 
 
 def _is_secret(path: KeyPath, value: object) -> bool:

@@ -1,0 +1,152 @@
+"""Merge the rooms' Japanese texts and compile them; --check only says what is missing or stale.
+
+Every text that a person may read must have a Japanese translation in parts/*.po: what `_` and
+`to_translate` mark in code and templates, and the message and hint of every error.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import os
+import re
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from babel.messages.catalog import Catalog
+from babel.messages.extract import extract_from_dir
+from babel.messages.mofile import read_mo, write_mo
+from babel.messages.pofile import read_po, write_po
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+PACKAGE = os.path.dirname(HERE)
+PARTS = os.path.join(HERE, "ja", "parts")
+TARGET = os.path.join(HERE, "ja", "LC_MESSAGES", "jbackupd")
+FOREIGN = "click.po"
+"""Texts of the click library, which our code does not name."""
+_FIXED_DATE = datetime(2026, 1, 1, tzinfo=UTC)
+_FIELD = re.compile(r"\{(\w*)")
+
+
+def used_texts() -> dict[str, str]:
+    """Return every text that code and templates use, with a file that uses it."""
+    texts: dict[str, str] = {}
+    found = extract_from_dir(
+        PACKAGE,
+        method_map=[("**.py", "python"), ("desk/templates/**.html", "jinja2.ext:babel_extract")],
+        keywords={"_": None, "gettext": None, "to_translate": None},
+    )
+    for file, _line, message, _comments, _context in found:
+        texts.setdefault(str(message), file)
+    for file in python_files():
+        for text in error_templates(file):
+            texts.setdefault(text, os.path.relpath(file, PACKAGE))
+    texts.pop("", None)
+    return texts
+
+
+def python_files() -> Iterator[str]:
+    """Yield the files of the package that may hold texts."""
+    for folder, _folders, names in os.walk(PACKAGE):
+        if folder != HERE:
+            yield from (os.path.join(folder, name) for name in sorted(names) if name.endswith(".py"))
+
+
+def error_templates(file: str) -> Iterator[str]:
+    """Yield the literal message and hint of every error that a file makes."""
+    with open(file, encoding="utf-8") as stream:
+        tree = ast.parse(stream.read(), file)
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+        # A defect of ours (InvariantError) and Python's own errors are not written for operators.
+        if name.endswith("Error") and name != "InvariantError" and not hasattr(builtins, name):
+            yield from _literals(node.args[:2])
+
+
+def _literals(nodes: list[ast.expr]) -> Iterator[str]:
+    for node in nodes:
+        branches = [node.body, node.orelse] if isinstance(node, ast.IfExp) else [node]
+        for branch in branches:
+            if isinstance(branch, ast.Constant) and isinstance(branch.value, str):
+                yield branch.value
+
+
+def translations() -> tuple[dict[str, str], set[str], list[str]]:
+    """Return the translations of all parts, those of foreign texts, and what contradicts itself."""
+    merged: dict[str, str] = {}
+    foreign: set[str] = set()
+    wrong: list[str] = []
+    for name in sorted(os.listdir(PARTS)):
+        if not name.endswith(".po"):
+            continue
+        with open(os.path.join(PARTS, name), "rb") as stream:
+            catalog = read_po(stream, locale="ja", charset="utf-8", abort_invalid=True)
+        for message in catalog:
+            if not message.id:
+                continue
+            msgid, msgstr = str(message.id), str(message.string)
+            if merged.setdefault(msgid, msgstr) != msgstr:
+                wrong.append(f"{name}: another part translates this differently: {msgid!r}")
+            if set(_FIELD.findall(msgid)) != set(_FIELD.findall(msgstr)):
+                wrong.append(f"{name}: the fields differ: {msgid!r}")
+            if name == FOREIGN:
+                foreign.add(msgid)
+    return merged, foreign, wrong
+
+
+def build_catalog(texts: dict[str, str], translated: dict[str, str], foreign: set[str]) -> Catalog:
+    """Return the whole translation in a fixed order, so that building it again changes nothing."""
+    catalog = Catalog(
+        locale="ja", domain="jbackupd", project="jbackupd", header_comment="# Built by `make locale` from parts/*.po.",
+        creation_date=_FIXED_DATE, revision_date=_FIXED_DATE, charset="utf-8", fuzzy=False,
+    )
+    for msgid in sorted(translated):
+        if msgid in texts or msgid in foreign:
+            catalog.add(msgid, translated[msgid], locations=[(texts.get(msgid, "click"), 0)])
+    return catalog
+
+
+def problems(texts: dict[str, str], translated: dict[str, str]) -> list[str]:
+    """Return the texts without a translation."""
+    return [
+        f"{file}: no Japanese for {msgid!r}" for msgid, file in sorted(texts.items()) if not translated.get(msgid)
+    ]
+
+
+def is_stale(catalog: Catalog) -> bool:
+    """Tell whether the compiled file does not hold exactly the catalog."""
+    try:
+        with open(f"{TARGET}.mo", "rb") as stream:
+            return _pairs(read_mo(stream)) != _pairs(catalog)
+    except FileNotFoundError:
+        return True
+
+
+def _pairs(catalog: Catalog) -> dict[str, str]:
+    return {str(message.id): str(message.string) for message in catalog if message.id}
+
+
+def main(arguments: list[str]) -> int:
+    """Build, or with --check only compare; return 1 if something is missing."""
+    texts = used_texts()
+    translated, foreign, wrong = translations()
+    catalog = build_catalog(texts, translated, foreign)
+    wrong += problems(texts, translated)
+    if "--check" in arguments:
+        wrong += ["the compiled translation is stale: run `make locale`"] if is_stale(catalog) else []
+    else:
+        os.makedirs(os.path.dirname(TARGET), exist_ok=True)
+        with open(f"{TARGET}.po", "wb") as po, open(f"{TARGET}.mo", "wb") as mo:
+            write_po(po, catalog, width=110, include_lineno=False)
+            write_mo(mo, catalog)
+    unused = [msgid for msgid in translated if msgid not in texts and msgid not in foreign]
+    for line in (*wrong, *(f"note: translated, but no longer used: {msgid!r}" for msgid in sorted(unused))):
+        sys.stdout.write(line + "\n")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
