@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jbackupd.model.errors import JbackupdError
-from jbackupd.model.texts import _
+from jbackupd.model.texts import _, in_language
 
 if TYPE_CHECKING:
     from jbackupd.settings.schema import Settings
@@ -113,13 +113,15 @@ def show_path(path: bytes, encoding: str = "utf-8") -> str:
 
 def error_document(error: JbackupdError) -> dict[str, Any]:
     """Return an error for machines; never translated."""
-    body: dict[str, Any] = {
-        "code": error.code,
-        "message": error.render(error.message),
-        "hint": error.render(error.hint),
-        "exit_code": error.exit_code,
-        "retry": error.retry.value,
-    }
+    # Fields may be texts of ours that translate themselves when they are filled in.
+    with in_language("en"):
+        body: dict[str, Any] = {
+            "code": error.code,
+            "message": error.render(error.message),
+            "hint": error.render(error.hint),
+            "exit_code": error.exit_code,
+            "retry": error.retry.value,
+        }
     problems = error.fields.get("problems")
     if isinstance(problems, tuple):
         body["problems"] = [problem.document() for problem in problems]

@@ -14,6 +14,7 @@ from jbackupd.model.errors import ConfigError
 from jbackupd.settings.crosscheck import cross_problems
 from jbackupd.settings.explain import explain
 from jbackupd.settings.lines import key_lines
+from jbackupd.settings.present import absence_problems
 from jbackupd.settings.problem import KeyPath, Place, Problem, WrongError, refusal
 from jbackupd.settings.schema import Settings
 from jbackupd.settings.secrets import key_file_problems, secret_problems
@@ -45,6 +46,7 @@ class Document:
         try:
             text = read_text(file)
             tables = tomli.loads(text)
+            lines = {path: Place(file, line) for path, line in key_lines(text).items()}
         except tomli.TOMLDecodeError as error:
             wrong = WrongError("this is not TOML: {reason}", reason=error.msg)
             self.problems.append(Problem(Place(file, error.lineno), (), wrong))
@@ -52,7 +54,9 @@ class Document:
         except ConfigError as error:
             self.problems.append(Problem(Place(file), (), WrongError.of(error)))
             return
-        lines = {path: Place(file, line) for path, line in key_lines(text).items()}
+        except RecursionError:
+            self.problems.append(Problem(Place(file), (), WrongError("the tables are nested too deeply")))
+            return
         self.problems += secret_problems(tables, lines)
         self._merge(self.data, tables, (), (), lines)
 
@@ -170,17 +174,23 @@ def load_as(
     return loaded
 
 
-def load(file: str) -> Settings:
+def load(file: str, *, thorough: bool = False) -> Settings:
     """Return the settings in a file and the conf.d/*.toml beside it.
 
     Relative paths in any of the files are relative to the folder of the first.
 
+    Args:
+        file: The main file.
+        thorough: Check also that the files and programs that the settings name are there.
+
     Raises:
         ConfigError: As for `load_as`.
     """
-    return load_as(Settings, config_files(file), _checked)
 
+    def checked(settings: Settings, place: Callable[[KeyPath], Place]) -> Iterator[Problem]:
+        yield from cross_problems(settings, place)
+        yield from key_file_problems(settings, place)
+        if thorough:
+            yield from absence_problems(settings, place)
 
-def _checked(settings: Settings, place: Callable[[KeyPath], Place]) -> Iterator[Problem]:
-    yield from cross_problems(settings, place)
-    yield from key_file_problems(settings, place)
+    return load_as(Settings, config_files(file), checked)
