@@ -26,7 +26,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 
 import msgspec
 
@@ -35,7 +34,7 @@ from jbackupd.codec.seal import PackOpener, PackSealer
 from jbackupd.format.header import HEADER_BYTES, check_header, encode_header
 from jbackupd.model.errors import FormatError, InvariantError
 from jbackupd.model.ids import CHUNK_ID_BYTES, FRAME_ID_BYTES, ChunkId, FrameId, ObjectKind
-from jbackupd.model.records import Extent
+from jbackupd.model.records import Encoding, Extent
 
 PACK_HEAD_BYTES = 72
 PACK_TAIL_BYTES = 8
@@ -47,14 +46,6 @@ TRAILER_STEP = 256
 TAIL_MAGIC = b"JBPE"
 FRAME_BYTES_MAX = 16 * 1024 * 1024
 PACK_BYTES_MAX = 64 * 1024 * 1024
-
-
-class Encoding(IntEnum):
-    """How a frame's plaintext became its payload; numbers are part of format 1."""
-
-    STORED = 0
-    ZSTD = 1
-    ZSTD_PREFIX = 2
 
 
 @dataclass(frozen=True, slots=True)

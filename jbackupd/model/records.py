@@ -17,6 +17,14 @@ class Extent:
     length: int
 
 
+class Encoding(IntEnum):
+    """How a frame's plaintext became its payload; numbers are part of format 1."""
+
+    STORED = 0
+    ZSTD = 1
+    ZSTD_PREFIX = 2
+
+
 class EntryType(IntEnum):
     """What a tree entry is; numbers are part of format 1."""
 

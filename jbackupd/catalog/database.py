@@ -1,0 +1,304 @@
+"""The catalog: where every frame and chunk of a vault is. A cache; the vault alone can rebuild it.
+
+One SQLite connection per file, shared by threads behind a lock (SQLite before 3.51.3 can corrupt
+a WAL file that two connections use). Calls block and take batches. What is in here was durable in
+the vault before it was told, so a catalog that survives a crash is at most behind the vault.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import struct
+import threading
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from jbackupd.format.index import IndexedPack
+from jbackupd.format.pack import FrameRecord
+from jbackupd.model.errors import NoSpaceError, StorageError
+from jbackupd.model.ids import ChunkId, FrameId, ObjectName
+from jbackupd.model.records import Encoding, Extent
+
+SCHEMA_VERSION = 1
+_BATCH = 500
+_EXTENT = struct.Struct("<16sQQ")
+
+_SCHEMA = """
+CREATE TABLE packs (
+  id INTEGER PRIMARY KEY, name BLOB NOT NULL UNIQUE, length INTEGER NOT NULL, session BLOB NOT NULL,
+  indexed BLOB
+);
+CREATE TABLE frames (
+  id INTEGER PRIMARY KEY, frame BLOB NOT NULL UNIQUE, pack INTEGER NOT NULL, slot INTEGER NOT NULL,
+  offset INTEGER NOT NULL, sealed_length INTEGER NOT NULL, plain_length INTEGER NOT NULL,
+  encoding INTEGER NOT NULL, bases BLOB NOT NULL
+);
+CREATE INDEX frames_by_pack ON frames (pack);
+CREATE TABLE chunks (
+  chunk BLOB PRIMARY KEY, frame INTEGER NOT NULL, offset INTEGER NOT NULL, length INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE versions (
+  dataset TEXT NOT NULL, path BLOB NOT NULL, sequence INTEGER NOT NULL, length INTEGER NOT NULL,
+  extents BLOB NOT NULL, anchors BLOB NOT NULL, PRIMARY KEY (dataset, path, sequence)
+) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class FramePlace:
+    """A frame's record and the pack it lies in; the record has no chunks."""
+
+    pack: ObjectName
+    session_id: bytes
+    slot: int
+    record: FrameRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A file as one point had it: what later points are encoded against."""
+
+    sequence: int
+    length: int
+    extents: tuple[Extent, ...]
+    anchors: bytes
+    """codec.cutting.Anchors as bytes."""
+
+
+def pack_extents(extents: Iterable[Extent]) -> bytes:
+    """Return extents as bytes for a column."""
+    return b"".join(_EXTENT.pack(e.frame, e.offset, e.length) for e in extents)
+
+
+def unpack_extents(data: bytes) -> tuple[Extent, ...]:
+    """Return the extents of a column."""
+    return tuple(Extent(FrameId(frame), offset, length) for frame, offset, length in _EXTENT.iter_unpack(data))
+
+
+class Catalog:
+    """The index of one vault.
+
+    Args:
+        path: The SQLite file, or ":memory:"; a file of another schema version is emptied.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._lock = threading.RLock()
+        with _typed(path):
+            if path != ":memory:":
+                os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+            self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            # A catalog that a power cut damages or sets back is rebuilt or reconciled; the vault is the truth.
+            self._connection.execute("PRAGMA synchronous = NORMAL")
+            (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        self.is_new = version != SCHEMA_VERSION
+        if self.is_new:
+            self.clear()
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._connection.close()
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._transaction() as connection:
+            tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+            for (name,) in tables:
+                connection.execute(f'DROP TABLE "{name}"')
+            for statement in _SCHEMA.split(";\n"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    def add_packs(self, packs: Sequence[IndexedPack], *, indexed: ObjectName | None = None) -> None:
+        """Learn of packs that are durable in the vault; harmless twice.
+
+        Args:
+            packs: Their frames, with chunks where they are known.
+            indexed: The index object that lists these packs, if there is one yet.
+        """
+        with self._transaction() as connection:
+            for pack in packs:
+                connection.execute(
+                    "INSERT INTO packs (name, length, session, indexed) VALUES (?, ?, ?, ?) ON CONFLICT (name) "
+                    "DO UPDATE SET indexed = coalesce(excluded.indexed, indexed)",
+                    (pack.name, pack.length, pack.session_id, indexed),
+                )
+                (pack_id,) = connection.execute("SELECT id FROM packs WHERE name = ?", (pack.name,)).fetchone()
+                for slot, frame in enumerate(pack.frames):
+                    self._add_frame(connection, pack_id, slot, frame)
+
+    def forget_packs(self, names: Collection[ObjectName]) -> None:
+        """Forget packs that are no longer in the vault, with all that was in them."""
+        with self._transaction() as connection:
+            for name in names:
+                row = connection.execute("SELECT id FROM packs WHERE name = ?", (name,)).fetchone()
+                if row is not None:
+                    connection.execute(
+                        "DELETE FROM chunks WHERE frame IN (SELECT id FROM frames WHERE pack = ?)", row
+                    )
+                    connection.execute("DELETE FROM frames WHERE pack = ?", row)
+                    connection.execute("DELETE FROM packs WHERE id = ?", row)
+
+    def packs(self) -> dict[ObjectName, ObjectName | None]:
+        """Return every known pack with the index that lists it."""
+        with self._reading() as connection:
+            rows = connection.execute("SELECT name, indexed FROM packs").fetchall()
+        return {ObjectName(name): None if indexed is None else ObjectName(indexed) for name, indexed in rows}
+
+    def indexed_pack(self, name: ObjectName) -> IndexedPack:
+        """Return a known pack with its frames, without chunks."""
+        with self._reading() as connection:
+            pack_id, length, session = connection.execute(
+                "SELECT id, length, session FROM packs WHERE name = ?", (name,)
+            ).fetchone()
+            rows = connection.execute(
+                "SELECT frame, offset, sealed_length, plain_length, encoding, bases FROM frames "
+                "WHERE pack = ? ORDER BY slot", (pack_id,)
+            ).fetchall()
+        return IndexedPack(name, length, session, tuple(_record(*row) for row in rows))
+
+    def sessions_of(self, names: Collection[ObjectName]) -> set[bytes]:
+        """Return the sessions that sealed these packs."""
+        with self._reading() as connection:
+            rows = connection.execute("SELECT name, session FROM packs").fetchall()
+        return {session for name, session in rows if name in names}
+
+    def find_chunks(self, chunks: Sequence[ChunkId]) -> dict[ChunkId, Extent]:
+        """Return where those of the chunks are that the vault holds."""
+        found: dict[ChunkId, Extent] = {}
+        with self._reading() as connection:
+            for batch in _batches(chunks):
+                marks = ",".join("?" * len(batch))
+                rows = connection.execute(
+                    "SELECT chunk, frames.frame, chunks.offset, length FROM chunks JOIN frames ON "
+                    f"frames.id = chunks.frame WHERE chunk IN ({marks})", batch,  # noqa: S608
+                )
+                for chunk, frame, offset, length in rows:
+                    found[ChunkId(chunk)] = Extent(FrameId(frame), offset, length)
+        return found
+
+    def find_frames(self, frames: Collection[FrameId]) -> dict[FrameId, FramePlace]:
+        """Return the places of those of the frames that the vault holds."""
+        found: dict[FrameId, FramePlace] = {}
+        with self._reading() as connection:
+            for batch in _batches(list(frames)):
+                marks = ",".join("?" * len(batch))
+                rows = connection.execute(
+                    "SELECT name, session, slot, frame, offset, sealed_length, plain_length, encoding, bases "
+                    f"FROM frames JOIN packs ON packs.id = frames.pack WHERE frame IN ({marks})", batch,  # noqa: S608
+                )
+                for name, session, slot, *record in rows:
+                    place = FramePlace(ObjectName(name), session, slot, _record(*record))
+                    found[place.record.id] = place
+        return found
+
+    def put_versions(self, dataset: str, versions: Iterable[tuple[bytes, Version]]) -> None:
+        """Remember versions of files (path, version) for later points."""
+        with self._transaction() as connection:
+            connection.executemany(
+                "INSERT OR REPLACE INTO versions VALUES (?, ?, ?, ?, ?, ?)",
+                (
+                    (dataset, path, v.sequence, v.length, pack_extents(v.extents), v.anchors)
+                    for path, v in versions
+                ),
+            )
+
+    def carry_version(self, dataset: str, path: bytes, source: int, target: int) -> None:
+        """Remember that a file is at one point what it was at another; nothing if that is not remembered."""
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO versions SELECT dataset, path, ?, length, extents, anchors FROM versions "
+                "WHERE dataset = ? AND path = ? AND sequence = ?", (target, dataset, path, source),
+            )
+
+    def find_version(self, dataset: str, path: bytes, sequence: int) -> Version | None:
+        """Return a remembered version of a file."""
+        with self._reading() as connection:
+            row = connection.execute(
+                "SELECT length, extents, anchors FROM versions WHERE dataset = ? AND path = ? AND sequence = ?",
+                (dataset, path, sequence),
+            ).fetchone()
+        return None if row is None else Version(sequence, row[0], unpack_extents(row[1]), row[2])
+
+    def keep_versions(self, dataset: str, sequences: Collection[int]) -> None:
+        """Forget the versions of a dataset that no later point will be encoded against."""
+        with self._transaction() as connection:
+            marks = ",".join("?" * len(sequences))
+            connection.execute(
+                f"DELETE FROM versions WHERE dataset = ? AND sequence NOT IN ({marks})",  # noqa: S608
+                (dataset, *sequences),
+            )
+
+    def count(self) -> tuple[int, int, int]:
+        """Return the numbers of packs, frames and chunks."""
+        with self._reading() as connection:
+            packs, frames, chunks = connection.execute(
+                "SELECT (SELECT count(*) FROM packs), (SELECT count(*) FROM frames), (SELECT count(*) FROM chunks)"
+            ).fetchone()
+        return packs, frames, chunks
+
+    def _add_frame(self, connection: sqlite3.Connection, pack: int, slot: int, frame: FrameRecord) -> None:
+        connection.execute(
+            "INSERT OR IGNORE INTO frames (frame, pack, slot, offset, sealed_length, plain_length, encoding, bases) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                frame.id, pack, slot, frame.offset, frame.sealed_length, frame.plain_length,
+                int(frame.encoding), pack_extents(frame.bases),
+            ),
+        )
+        (frame_id,) = connection.execute("SELECT id FROM frames WHERE frame = ?", (frame.id,)).fetchone()
+        offset = 0
+        rows = []
+        for chunk in frame.chunks:
+            rows.append((chunk.id, frame_id, offset, chunk.length))
+            offset += chunk.length
+        connection.executemany("INSERT OR IGNORE INTO chunks VALUES (?, ?, ?, ?)", rows)
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, _typed(self.path):
+            yield self._connection
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, _typed(self.path):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+
+def _record(frame: bytes, offset: int, sealed: int, plain: int, encoding: int, bases: bytes) -> FrameRecord:
+    return FrameRecord(FrameId(frame), offset, sealed, plain, Encoding(encoding), unpack_extents(bases))
+
+
+def _batches(items: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    for begin in range(0, len(items), _BATCH):
+        yield items[begin : begin + _BATCH]
+
+
+@contextlib.contextmanager
+def _typed(path: str) -> Iterator[None]:
+    """Turn SQLite's errors into ours, once, here."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        if "full" in str(error):
+            raise NoSpaceError(
+                "unable to write the catalog {path}: the disk is full",
+                "free space on this file system, then run the same command again; what was committed is safe",
+                path=path,
+            ) from error
+        raise StorageError(
+            "unable to use the catalog {path}: {reason}",
+            "run 'jbackupd vault rebuild-catalog TENANT'; the catalog is only a cache",
+            path=path, reason=str(error),
+        ) from error

@@ -1,0 +1,115 @@
+"""Encoding closed drafts: find bases, compress, seal, in order, on worker threads."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from jbackupd.codec.compress import compress
+from jbackupd.codec.resemblance import find_stretches
+from jbackupd.engine.closure import Budget, Closures
+from jbackupd.engine.draft import Draft, slice_extents
+from jbackupd.model.records import Encoding, Extent
+from jbackupd.vault.reader import FrameReader
+from jbackupd.vault.writer import EncodedFrame, PackWriter
+
+WORKERS = 2
+AHEAD = 4
+"""Closed drafts that may wait: at most 4 MiB each, with their bases."""
+
+
+@dataclass(slots=True)
+class EncoderCounts:
+    """What an encoder has made so far."""
+
+    frames: int = 0
+    delta_frames: int = 0
+    plain_bytes: int = 0
+
+
+class Encoder:
+    """Turns closed drafts into sealed frames of a vault, in the order they were closed.
+
+    Args:
+        reader: Reads the bases.
+        writer: Receives the frames.
+        closures: Knows what each base needs.
+        budget: What a frame may need.
+        plain_level: zstd level of frames without a base.
+    """
+
+    def __init__(
+        self, reader: FrameReader, writer: PackWriter, closures: Closures, budget: Budget, *, plain_level: int
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._closures = closures
+        self._budget = budget
+        self._plain_level = plain_level
+        self._workers = ThreadPoolExecutor(WORKERS, "encoder")
+        self._waiting: deque[Future[EncodedFrame]] = deque()
+        self.counts = EncoderCounts()
+
+    def submit(self, draft: Draft) -> None:
+        """Encode a closed draft; waits while too many are under way."""
+        self._waiting.append(self._workers.submit(self._encode, draft))
+        while len(self._waiting) > AHEAD:
+            self._settle_oldest()
+
+    def flush(self) -> None:
+        """Wait until every submitted draft is durable in a pack."""
+        while self._waiting:
+            self._settle_oldest()
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Stop the workers; what was not flushed is thrown away."""
+        self._workers.shutdown(wait=True, cancel_futures=True)
+
+    def _settle_oldest(self) -> None:
+        frame = self._waiting.popleft().result()
+        self.counts.frames += 1
+        self.counts.delta_frames += frame.encoding is Encoding.ZSTD_PREFIX
+        self.counts.plain_bytes += frame.plain_length
+        self._writer.add(frame)
+
+    def _encode(self, draft: Draft) -> EncodedFrame:
+        assert draft.frame is not None
+        data = bytes(draft.content)
+        draft.content = bytearray()
+        bases = self._bases(draft)
+        prefix = b"".join(self._reader.read(bases))
+        encoding, payload = compress(data, prefix, plain_level=self._plain_level)
+        if encoding is not Encoding.ZSTD_PREFIX:
+            bases = ()
+        return EncodedFrame(draft.frame, payload, len(data), encoding, bases, tuple(draft.chunks))
+
+    def _bases(self, draft: Draft) -> tuple[Extent, ...]:
+        """Choose the stretches that a draft is encoded against, within the budget."""
+        candidates: list[Extent] = []
+        for reference in draft.references:
+            if reference.anchors is None:
+                candidates.extend(reference.extents)
+            else:
+                for begin, end in find_stretches(draft.anchors, reference.anchors, reference.length):
+                    candidates.extend(slice_extents(reference.extents, begin, end))
+        return affordable(candidates, self._closures.of, self._budget)
+
+
+def affordable(
+    candidates: list[Extent], closure_of: Callable[[Extent], dict[bytes, int]], budget: Budget
+) -> tuple[Extent, ...]:
+    """Return the candidates, in order, whose joint closure stays within a budget.
+
+    An extent that would exceed it is left out, and later ones may still fit.
+    """
+    chosen: list[Extent] = []
+    closure: dict[bytes, int] = {}
+    for extent in dict.fromkeys(candidates):
+        joint = closure | closure_of(extent)
+        if budget.allows(joint):
+            chosen.append(extent)
+            closure = joint
+    return tuple(chosen)

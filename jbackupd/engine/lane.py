@@ -1,0 +1,182 @@
+"""A lane: streams are cut into chunks, known chunks referred to, new ones gathered into drafts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from jbackupd.catalog.database import Catalog
+from jbackupd.codec.cutting import CHUNK_MAX, AnchorCutter, Cutter
+from jbackupd.codec.hashing import ContentHash
+from jbackupd.engine.closure import Budget, Closures
+from jbackupd.engine.draft import Content, Draft, Reference
+from jbackupd.format.index import IndexedPack
+from jbackupd.model.ids import ChunkId
+
+FRAME_BYTES_MIN = 1024 * 1024
+FRAME_BYTES_MAX = 4 * 1024 * 1024
+PASSED_BYTES_MAX = 8 * 1024 * 1024
+"""A draft of scattered new chunks is closed after so much of the stream, so that its bases stay near."""
+BOUNDARY_MASK = 0x0F
+"""One chunk in sixteen may end a frame: frames end at the same content every day, so that a frame's
+base is one earlier frame and closures stay narrow."""
+BUFFER_BYTES = 8 * 1024 * 1024
+LARGE_BYTES = 1024 * 1024
+"""From here on a file has frames of its own, and anchors; below, files share frames and an earlier
+version is taken whole."""
+
+
+@dataclass(slots=True)
+class LaneCounts:
+    """What went through a lane."""
+
+    bytes: int = 0
+    chunks: int = 0
+    new_chunks: int = 0
+
+
+class Lane:
+    """Makes drafts of one sort of stream. Used by one thread.
+
+    Args:
+        catalog: Tells which chunks the vault has.
+        hashes: Names chunks and frames.
+        submit: Takes a closed draft.
+        closures: Knows what references need.
+        budget: What a frame may need.
+    """
+
+    def __init__(
+        self, catalog: Catalog, hashes: ContentHash, submit: Callable[[Draft], None], *, closures: Closures,
+        budget: Budget,
+    ) -> None:
+        self._catalog = catalog
+        self._hashes = hashes
+        self._submit = submit
+        self._closures = closures
+        self._budget = budget
+        self._cutter = Cutter(hashes.cut_seed)
+        self._anchor_cutter = AnchorCutter(hashes.cut_seed ^ 1)
+        self._draft = Draft()
+        self._recent: dict[ChunkId, tuple[Draft, int]] = {}
+        self._buffer = bytearray()
+        self._content = Content()
+        self._found: list[tuple[int, int]] | None = None
+        self.counts = LaneCounts()
+
+    def begin(self, reference: Reference | None, *, alone: bool, anchored: bool) -> None:
+        """Begin a stream.
+
+        Args:
+            reference: An earlier version of it.
+            alone: Its frames hold nothing else.
+            anchored: Collect anchors, returned by `end`.
+        """
+        if alone or (reference is not None and not self._has_room_for(reference)):
+            self.close_draft()
+        self._content = Content()
+        self._digest = self._hashes.file_digest()
+        self._reference = reference
+        self._alone = alone
+        self._found = [] if anchored else None
+        self._adopt_reference()
+
+    def feed(self, block: bytes) -> None:
+        """Take the next bytes of the stream."""
+        self._digest.update(block)
+        self._buffer += block
+        if len(self._buffer) >= BUFFER_BYTES:
+            self._cut(last=False)
+
+    def end(self) -> tuple[Content, list[tuple[int, int]]]:
+        """End the stream; return its content and the anchors that were collected."""
+        self._cut(last=True)
+        self._content.digest = self._digest.digest()
+        if self._alone:
+            self.close_draft()
+        return self._content, self._found or []
+
+    def abandon(self) -> None:
+        """End a stream whose reading failed; what was taken of it stays as unreferred chunks."""
+        self._buffer.clear()
+
+    def close_draft(self) -> None:
+        """Close the current draft, if there is anything in it, and begin another."""
+        draft, self._draft = self._draft, Draft()
+        if draft.content:
+            draft.frame = self._hashes.frame_id(draft.content)
+            self._submit(draft)
+
+    def settle(self, pack: IndexedPack) -> None:
+        """Forget what the catalog now knows."""
+        for frame in pack.frames:
+            for chunk in frame.chunks:
+                self._recent.pop(chunk.id, None)
+
+    def _cut(self, *, last: bool) -> None:
+        data = bytes(self._buffer)
+        view = memoryview(data)
+        cuts: list[tuple[ChunkId, memoryview]] = []
+        position = 0
+        for length in self._cutter.cut(data, last=last):
+            piece = view[position : position + length]
+            cuts.append((self._hashes.chunk_id(piece), piece))
+            position += length
+        self._buffer = bytearray(view[position:])
+        self._take(cuts)
+
+    def _take(self, cuts: list[tuple[ChunkId, memoryview]]) -> None:
+        unknown = [chunk for chunk, _ in cuts if chunk not in self._recent]
+        known = self._catalog.find_chunks(unknown) if unknown else {}
+        for chunk, piece in cuts:
+            self.counts.chunks += 1
+            self.counts.bytes += len(piece)
+            found = self._anchor_cutter.anchors(piece, self._content.length) if self._found is not None else []
+            if self._found is not None:
+                self._found += found
+            if chunk in known:
+                self._content.add_known(known[chunk])
+            elif chunk in self._recent:
+                draft, offset = self._recent[chunk]
+                self._content.add_pending(draft, offset, len(piece))
+            else:
+                self._add_new(chunk, piece, found)
+            self._draft.passed_bytes += len(piece)
+            if self._at_boundary(chunk):
+                self.close_draft()
+                self._adopt_reference()
+
+    def _add_new(self, chunk: ChunkId, piece: memoryview, anchors: Iterable[tuple[int, int]]) -> None:
+        if len(self._draft.content) + len(piece) > FRAME_BYTES_MAX:
+            self.close_draft()
+            self._adopt_reference()
+        offset = self._draft.add(chunk, piece)
+        self._draft.anchors += anchors
+        self._recent[chunk] = self._draft, offset
+        self._content.add_pending(self._draft, offset, len(piece))
+        self.counts.new_chunks += 1
+
+    def _at_boundary(self, chunk: ChunkId) -> bool:
+        if chunk[0] & BOUNDARY_MASK:
+            return False
+        return len(self._draft.content) >= FRAME_BYTES_MIN or self._draft.passed_bytes >= PASSED_BYTES_MAX
+
+    def _adopt_reference(self) -> None:
+        """Let the current draft know the current stream's earlier version."""
+        if self._reference is not None:
+            self._draft.references.append(self._reference)
+            if self._reference.anchors is None:
+                for extent in self._reference.extents:
+                    self._draft.closure |= self._closures.of(extent)
+
+    def _has_room_for(self, reference: Reference) -> bool:
+        """Tell whether the current draft may need this reference as well."""
+        if reference.anchors is not None:
+            return not self._draft.content
+        joint = dict(self._draft.closure)
+        for extent in reference.extents:
+            joint |= self._closures.of(extent)
+        return self._budget.allows(joint)
+
+
+assert FRAME_BYTES_MAX > CHUNK_MAX

@@ -1,0 +1,152 @@
+"""Taking a source: every item becomes a tree entry, every new byte a frame."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from jbackupd.engine.closure import Budget, Closures
+from jbackupd.engine.draft import Content
+from jbackupd.engine.earlier import TREE_PATH, EarlierTree, Versions, whole
+from jbackupd.engine.encode import Encoder
+from jbackupd.engine.lane import LARGE_BYTES, Lane
+from jbackupd.format.index import IndexedPack
+from jbackupd.format.tree import TreeEncoder
+from jbackupd.model.ids import FrameId
+from jbackupd.model.records import EntryType, Statistics, TreeEntry, Unreadable
+from jbackupd.sources.port import SourceItem, UnreadableError
+from jbackupd.vault.vault import Vault
+
+BLOCK_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is: bytes of the source read or recognised, files finished."""
+
+    bytes: int
+    files: int
+
+
+class Taking:
+    """One run's way from source items to frames and a tree stream. Used by one thread.
+
+    Args:
+        encoder: Takes the frames.
+        earlier: The previous point's tree.
+        versions: What large files are encoded against.
+        progress: Called after every block.
+    """
+
+    def __init__(
+        self, vault: Vault, encoder: Encoder, *, closures: Closures, budget: Budget, earlier: EarlierTree,
+        versions: Versions, progress: Callable[[Progress], None],
+    ) -> None:
+        self._encoder = encoder
+        self._earlier = earlier
+        self._versions = versions
+        self._report = progress
+        hashes = vault.keys.content_hash()
+        self._files, self._trees = (
+            Lane(vault.catalog, hashes, encoder.submit, closures=closures, budget=budget) for _ in range(2)
+        )
+        self._tree = TreeEncoder()
+        self._trees.begin(versions.reference(TREE_PATH, None), alone=True, anchored=True)
+        self._trees.feed(self._tree.begin())
+        self._waiting: deque[tuple[TreeEntry, Content | None]] = deque()
+        self._counts = dict.fromkeys(EntryType, 0)
+        self._bytes = 0
+        self.unreadable: list[Unreadable] = []
+        self.used: set[FrameId] = set()
+        """Every frame that an entry refers to."""
+
+    def settle(self, pack: IndexedPack) -> None:
+        """Hear that a pack is durable and in the catalog."""
+        self._files.settle(pack)
+        self._trees.settle(pack)
+
+    def take(self, item: SourceItem | Unreadable) -> None:
+        """Take the next item, in path order."""
+        if isinstance(item, Unreadable):
+            self.unreadable.append(item)
+            return
+        earlier = self._earlier.find(item.path)
+        entry = TreeEntry(
+            item.path, item.type, item.mode, item.uid, item.gid, item.mtime_ns, item.ctime_ns, item.inode,
+            item.size or 0, target=item.target,
+        )
+        if item.type is not EntryType.FILE:
+            self._queue(replace(entry, size=0), None)
+        elif earlier is not None and self._earlier.is_unchanged(entry, earlier):
+            self._queue(replace(entry, digest=earlier.digest, extents=earlier.extents), None)
+            if entry.size >= LARGE_BYTES:
+                self._versions.carry(item.path)
+        else:
+            self._take_file(item, entry, earlier)
+        self._emit_settled()
+
+    def finish(self) -> Content:
+        """End the tree and wait until every frame is durable; return the tree stream's content."""
+        self._files.close_draft()
+        self._emit_settled()
+        self._trees.feed(self._tree.end())
+        content, anchors = self._trees.end()
+        self._encoder.flush()
+        self._versions.remember(TREE_PATH, content, anchors)
+        self.used.update(extent.frame for extent in content.extents())
+        return content
+
+    def statistics(self) -> Statistics:
+        """Return what was taken so far."""
+        return Statistics(
+            self._counts[EntryType.FILE], self._counts[EntryType.FOLDER], self._counts[EntryType.SYMLINK],
+            self._bytes, self._files.counts.chunks, self._files.counts.new_chunks,
+            self._encoder.counts.frames, self._encoder.counts.delta_frames, tuple(self.unreadable),
+        )
+
+    def _take_file(self, item: SourceItem, entry: TreeEntry, earlier: TreeEntry | None) -> None:
+        large = item.size is None or item.size >= LARGE_BYTES
+        reference = self._versions.reference(item.path, earlier) if large else whole(earlier)
+        self._files.begin(reference, alone=large, anchored=large)
+        try:
+            changed = self._read(item)
+        except UnreadableError as error:
+            self._files.abandon()
+            self.unreadable.append(Unreadable(item.path, error.reason))
+            return
+        content, anchors = self._files.end()
+        if changed:
+            # Stored as it was read, and read again next time: zero is no file's change time.
+            entry = replace(entry, ctime_ns=0)
+        if large:
+            self._versions.remember(item.path, content, anchors)
+        self._queue(replace(entry, size=content.length, digest=content.digest), content)
+
+    def _read(self, item: SourceItem) -> bool:
+        """Feed a file to its lane; return whether it changed while it was read."""
+        done = 0
+        with item.open() as reader:
+            while block := reader.read(BLOCK_BYTES):
+                self._files.feed(block)
+                done += len(block)
+                self._report(Progress(self._bytes + done, self._counts[EntryType.FILE]))
+            return reader.changed()
+
+    def _queue(self, entry: TreeEntry, content: Content | None) -> None:
+        self._counts[entry.type] += 1
+        self._bytes += entry.size
+        self._waiting.append((entry, content))
+
+    def _emit_settled(self) -> None:
+        """Write the entries whose frames are closed to the tree stream, in order."""
+        while self._waiting:
+            entry, content = self._waiting[0]
+            if content is not None:
+                if not content.settled:
+                    break
+                entry = replace(entry, extents=content.extents())
+            self.used.update(extent.frame for extent in entry.extents)
+            self._trees.feed(self._tree.add(entry))
+            self._waiting.popleft()
+        self._report(Progress(self._bytes, self._counts[EntryType.FILE]))

@@ -1,0 +1,95 @@
+"""The commit of a backup run: key object, index, point, in this order, each durable before the next."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+
+from jbackupd.codec.seal import PackSealer
+from jbackupd.codec.signing import SiteSigner
+from jbackupd.format.index import encode_index
+from jbackupd.format.point import PointBody, PointHeader, encode_point, seal_body
+from jbackupd.model.ids import NO_OBJECT, DatasetId, ObjectKind, ObjectName, ObjectRef, SiteId
+from jbackupd.vault.keydirectory import KeyDirectory
+from jbackupd.vault.keyring import Session
+from jbackupd.vault.vault import StoredPoint, Vault
+
+
+@dataclass(frozen=True, slots=True)
+class Authorship:
+    """Who takes a point: the site, in which epoch, signing with what."""
+
+    site: SiteId
+    epoch: int
+    signer: SiteSigner
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A point that is durable in the vault.
+
+    Attributes:
+        new_object_bytes: What a peer that holds the predecessor has to receive: added objects and the point.
+    """
+
+    name: ObjectName
+    header: PointHeader
+    new_object_bytes: int
+
+
+def commit_point(
+    vault: Vault, dataset: DatasetId, body: PointBody, *, packs: Collection[ObjectName], session: Session,
+    author: Authorship, begun_at: datetime, taken_at: datetime, incomplete: bool,
+) -> Committed:
+    """Commit a run; when this returns, the point is durable and restorable.
+
+    Args:
+        vault: All packs of the run are durable in it and in its catalog.
+        packs: Every pack that the point needs, earlier ones included.
+        session: The run's session; its key object is durable in the vault.
+    """
+    chain = vault.points.chain(dataset)
+    before = vault.points.needed(dataset, len(chain))
+    _write_index(vault, packs, session)
+    needed = needed_objects(vault, packs, session)
+    point_id = secrets.token_bytes(16)
+    sealer = PackSealer(session.key, tenant=vault.tenant, pack_id=point_id, kind=ObjectKind.POINT)
+    header = PointHeader(
+        dataset, len(chain) + 1, chain[-1].name if chain else NO_OBJECT, author.site, author.epoch, begun_at, taken_at,
+        point_id, session.session_id, tuple(sorted(needed - before)), tuple(sorted(before - needed)), incomplete,
+    )
+    data = encode_point(header, seal_body(sealer, body), author.signer)
+    name = vault.store.put(ObjectKind.POINT, data)
+    return Committed(name, header, len(data) + sum(vault.store.size(ref) for ref in header.added))
+
+
+def needed_objects(vault: Vault, packs: Collection[ObjectName], session: Session) -> set[ObjectRef]:
+    """Return every object that is needed to read these packs and a point of this session."""
+    listed = vault.catalog.packs()
+    indexes = {listed[pack] for pack in packs} - {None}
+    keys = KeyDirectory(vault.store)
+    sessions = {session.session_id} | vault.catalog.sessions_of(packs)
+    sessions |= keys.sessions_of_indexes({index for index in indexes if index is not None})
+    return (
+        {ObjectRef(ObjectKind.PACK, pack) for pack in packs}
+        | {ObjectRef(ObjectKind.INDEX, index) for index in indexes if index is not None}
+        | {ObjectRef(ObjectKind.KEY, name) for name in keys.needed_for(sessions)}
+    )
+
+
+def new_object_bytes(vault: Vault, point: StoredPoint) -> int:
+    """Return what a peer that holds the predecessor has to receive for a point, in bytes."""
+    return point.length + sum(vault.store.size(ref) for ref in point.header.added)
+
+
+def _write_index(vault: Vault, packs: Collection[ObjectName], session: Session) -> None:
+    """Write an index of those packs that no index lists yet."""
+    listed = vault.catalog.packs()
+    missing = [vault.catalog.indexed_pack(pack) for pack in sorted(packs) if listed[pack] is None]
+    if missing:
+        index_id = secrets.token_bytes(16)
+        sealer = PackSealer(session.key, tenant=vault.tenant, pack_id=index_id, kind=ObjectKind.INDEX)
+        data = encode_index(sealer, missing, index_id=index_id, session_id=session.session_id)
+        vault.catalog.add_packs(missing, indexed=vault.store.put(ObjectKind.INDEX, data))

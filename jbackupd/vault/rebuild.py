@@ -1,0 +1,134 @@
+"""Bringing a catalog in line with its vault: reconcile at every opening, rebuild on request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from jbackupd.catalog.database import Catalog
+from jbackupd.codec.seal import PackOpener
+from jbackupd.format.index import IndexedPack, decode_index_head, open_index
+from jbackupd.format.pack import (
+    PACK_HEAD_BYTES,
+    PACK_TAIL_BYTES,
+    decode_pack_head,
+    open_trailer,
+    trailer_span,
+)
+from jbackupd.model.errors import DamageError, JbackupdError, KeyMissingError
+from jbackupd.model.ids import ObjectKind, ObjectName, ObjectRef, TenantId
+from jbackupd.vault.reader import SessionKeys
+from jbackupd.vault.store import ObjectStore
+
+_BATCH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciliation:
+    """What was found.
+
+    Attributes:
+        forgotten: Packs that the catalog knew and the vault no longer has.
+        learned: Packs that the catalog did not know.
+        closed: Packs and indexes whose session key is not at hand; their chunks are not deduplicated against.
+        damaged: Objects that could not be read, with the error of each.
+    """
+
+    forgotten: int
+    learned: int
+    closed: int
+    damaged: tuple[tuple[ObjectRef, JbackupdError], ...]
+
+
+def reconcile(
+    store: ObjectStore, catalog: Catalog, keys: SessionKeys, *, tenant: TenantId, with_chunks: bool = True
+) -> Reconciliation:
+    """Make a catalog say what the vault holds: forget lost packs, learn of unknown ones.
+
+    A pack may be unknown because a crash came between its rename and the catalog's commit, or
+    because the catalog is new or older than the vault. Indexes come first: they tell frames without
+    reading packs. Then the trailers of packs whose chunks are unknown.
+
+    Args:
+        with_chunks: Learn chunks too, which only a backup needs; without, a pack's trailer is read
+            only where no index lists the pack.
+    """
+    known = catalog.packs()
+    present = set(store.names(ObjectKind.PACK))
+    forgotten = known.keys() - present
+    catalog.forget_packs(forgotten)
+    scan = _Scan(store, keys, tenant)
+    known_indexes = {index for index in known.values() if index is not None}
+    unknown = present - known.keys()
+    for name in store.names(ObjectKind.INDEX):
+        if name not in known_indexes:
+            packs = [pack for pack in scan.index(name) if pack.name in present]
+            # Frames alone for now: the trailers add the chunks below.
+            catalog.add_packs(packs, indexed=name)
+    _learn_trailers(catalog, scan, sorted(unknown if with_chunks else unknown - catalog.packs().keys()))
+    return Reconciliation(len(forgotten), len(unknown), scan.closed, tuple(scan.damaged))
+
+
+def rebuild(store: ObjectStore, catalog: Catalog, keys: SessionKeys, *, tenant: TenantId) -> Reconciliation:
+    """Fill an emptied catalog from the vault alone."""
+    catalog.clear()
+    return reconcile(store, catalog, keys, tenant=tenant)
+
+
+def _learn_trailers(catalog: Catalog, scan: _Scan, names: list[ObjectName]) -> None:
+    batch: list[IndexedPack] = []
+    for pack in scan.trailers(names):
+        batch.append(pack)
+        if len(batch) == _BATCH:
+            catalog.add_packs(batch)
+            batch = []
+    catalog.add_packs(batch)
+
+
+class _Scan:
+    """Reads indexes and trailers, and counts what cannot be read."""
+
+    def __init__(self, store: ObjectStore, keys: SessionKeys, tenant: TenantId) -> None:
+        self._store = store
+        self._keys = keys
+        self._tenant = tenant
+        self.closed = 0
+        self.damaged: list[tuple[ObjectRef, JbackupdError]] = []
+
+    def index(self, name: ObjectName) -> list[IndexedPack]:
+        ref = ObjectRef(ObjectKind.INDEX, name)
+        try:
+            data = self._store.read_checked(ref)
+            head = decode_index_head(data)
+            opener = PackOpener(
+                self._keys.session_key(head.session_id), tenant=self._tenant, pack_id=head.pack_id,
+                commitment=head.commitment, kind=ObjectKind.INDEX,
+            )
+            return open_index(opener, data)
+        except KeyMissingError:
+            self.closed += 1
+        except DamageError as error:
+            self.damaged.append((ref, error))
+        return []
+
+    def trailers(self, names: list[ObjectName]) -> Iterator[IndexedPack]:
+        for name in names:
+            ref = ObjectRef(ObjectKind.PACK, name)
+            try:
+                yield self._trailer(ref)
+            except KeyMissingError:
+                self.closed += 1
+            except DamageError as error:
+                self.damaged.append((ref, error))
+
+    def _trailer(self, ref: ObjectRef) -> IndexedPack:
+        length = self._store.size(ref)
+        head = decode_pack_head(self._store.read(ref, 0, min(length, PACK_HEAD_BYTES)))
+        opener = PackOpener(
+            self._keys.session_key(head.session_id), tenant=self._tenant, pack_id=head.pack_id,
+            commitment=head.commitment,
+        )
+        tail = self._store.read(ref, max(0, length - PACK_TAIL_BYTES), min(length, PACK_TAIL_BYTES))
+        offset, sealed_length = trailer_span(tail, length)
+        frames = open_trailer(opener, self._store.read(ref, offset, sealed_length))
+        return IndexedPack(ref.name, length, head.session_id, tuple(frames))

@@ -1,0 +1,264 @@
+"""A vault: objects, catalog and keys of one tenant as one thing to read points from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+from jbackupd.catalog.database import Catalog
+from jbackupd.codec.hashing import ContentHash
+from jbackupd.codec.seal import PackOpener
+from jbackupd.codec.signing import SiteVerifier
+from jbackupd.format.point import (
+    Point,
+    PointBody,
+    PointHeader,
+    body_commitment,
+    decode_point,
+    needed_after,
+    open_body,
+    verify_point,
+)
+from jbackupd.format.tree import TreeDecoder
+from jbackupd.model.errors import ChainError, DamageError, IdentityError, JbackupdError, NotFoundError
+from jbackupd.model.ids import (
+    NO_OBJECT,
+    DatasetId,
+    ObjectKind,
+    ObjectName,
+    ObjectRef,
+    PointSelector,
+    SiteId,
+    TenantId,
+)
+from jbackupd.model.records import Extent, TreeEntry
+from jbackupd.vault.keyring import KeySource
+from jbackupd.vault.reader import FrameReader
+from jbackupd.vault.store import ObjectStore
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPoint:
+    """A point of the vault whose signature was checked."""
+
+    name: ObjectName
+    header: PointHeader
+    length: int
+    sealed_body: bytes
+
+    @property
+    def label(self) -> str:
+        """TENANT/DATASET@SEQUENCE."""
+        return f"{self.header.dataset}@{self.header.sequence}"
+
+
+class PointList:
+    """The points of one store, checked against the cards of the sites that may sign. Needs no keys.
+
+    Args:
+        store: Where the points are.
+        verifiers: Who may sign points.
+    """
+
+    def __init__(self, store: ObjectStore, verifiers: Mapping[SiteId, SiteVerifier]) -> None:
+        self._store = store
+        self._verifiers = verifiers
+        self._read: dict[ObjectName, StoredPoint] = {}
+        self.damaged: dict[ObjectName, JbackupdError] = {}
+        """Points that could not be read at the last look, with the reason of each."""
+
+    def datasets(self) -> list[DatasetId]:
+        """Return the datasets that have a point, sorted."""
+        return sorted({point.header.dataset for point in self._all()})
+
+    def chain(self, dataset: DatasetId) -> list[StoredPoint]:
+        """Return a dataset's points in sequence, from the first on.
+
+        Raises:
+            ChainError: There is a gap or a fork; the message says where.
+            DamageError: A point of the store is damaged.
+            IdentityError: A point was not signed by the site that it names.
+        """
+        points = self.listed(dataset)
+        previous, sequence = NO_OBJECT, 0
+        for point in points:
+            if point.header.sequence != sequence + 1 or point.header.previous != previous:
+                self._raise_damage()
+                raise ChainError(
+                    "the points of {dataset} do not form a chain at {sequence}: one is missing",
+                    "fetch the points again from a peer; do not back up on top of this vault",
+                    dataset=dataset, sequence=point.header.sequence,
+                )
+            previous, sequence = point.name, point.header.sequence
+        self._raise_damage()
+        return points
+
+    def listed(self, dataset: DatasetId) -> list[StoredPoint]:
+        """Return those points of a dataset that are readable, in sequence; there may be gaps.
+
+        Raises:
+            ChainError: Two points have one sequence.
+        """
+        points = sorted(
+            (p for p in self._all() if p.header.dataset == dataset), key=lambda point: point.header.sequence
+        )
+        for one, other in pairwise(points):
+            if one.header.sequence == other.header.sequence:
+                raise ChainError(
+                    "the points of {dataset} fork at {sequence}: {one} and {other} both claim it",
+                    "ask the other sites which one they have given a receipt for",
+                    dataset=dataset, sequence=one.header.sequence, one=one.name.hex()[:12], other=other.name.hex()[:12],
+                )
+        return points
+
+    def find(self, selector: PointSelector) -> StoredPoint:
+        """Return the selected point; a damaged older one is no hindrance.
+
+        Raises:
+            NotFoundError: There is none; the hint names what there is.
+            DamageError: A damaged point may be the one that is meant: only a sequence number is safe then.
+        """
+        points = self.listed(selector.dataset)
+        found = [
+            point for point in points
+            if selector.sequence in (None, point.header.sequence)
+            and (selector.before is None or point.header.taken_at < selector.before)
+        ]
+        if selector.sequence is None or not found:
+            self._raise_damage()
+        if found:
+            return found[-1]
+        if not points:
+            raise NotFoundError(
+                "{dataset} has no point", "take one with 'jbackupd backup {dataset}'", dataset=selector.dataset
+            )
+        raise NotFoundError(
+            "{dataset} has no such point", "its points are {first} to {last}; see 'jbackupd points list'",
+            dataset=selector.dataset, first=points[0].header.sequence, last=points[-1].header.sequence,
+        )
+
+    def needed(self, dataset: DatasetId, sequence: int) -> set[ObjectRef]:
+        """Return the objects that a point needs; for sequence 0 none.
+
+        Raises:
+            NotFoundError: There is no such point.
+        """
+        needed: set[ObjectRef] = set()
+        if sequence == 0:
+            return needed
+        for point in self.chain(dataset):
+            needed = needed_after(needed, point.header)
+            if point.header.sequence == sequence:
+                return needed
+        raise NotFoundError("{dataset} has no point {sequence}", dataset=dataset, sequence=sequence)
+
+    def _all(self) -> list[StoredPoint]:
+        names = self._store.names(ObjectKind.POINT)
+        self.damaged = {}
+        for name in names:
+            if name not in self._read:
+                try:
+                    self._read[name] = self._load(name)
+                except (DamageError, IdentityError) as error:
+                    self.damaged[name] = error
+        return [self._read[name] for name in names if name in self._read]
+
+    def _raise_damage(self) -> None:
+        for error in self.damaged.values():
+            raise error
+
+    def _load(self, name: ObjectName) -> StoredPoint:
+        data = self._store.read_checked(ObjectRef(ObjectKind.POINT, name))
+        point = decode_point(data)
+        self._check_signature(point)
+        return StoredPoint(name, point.header, len(data), point.sealed_body)
+
+    def _check_signature(self, point: Point) -> None:
+        verifier = self._verifiers.get(point.header.site)
+        if verifier is None:
+            raise IdentityError(
+                "point {dataset}@{sequence} was signed by the site {site}, which is not known here",
+                "add the site's card to the configuration",
+                dataset=point.header.dataset, sequence=point.header.sequence, site=point.header.site,
+            )
+        verify_point(point, verifier)
+
+
+class OpenPoint:
+    """A point opened for reading.
+
+    Args:
+        stored: The point.
+        body: Its opened body.
+        reader: Reads frames of the vault.
+        content_hash: The tenant's keyed hashes, to check files.
+    """
+
+    def __init__(
+        self, stored: StoredPoint, body: PointBody, reader: FrameReader, content_hash: ContentHash
+    ) -> None:
+        self.stored = stored
+        self.body = body
+        self.content_hash = content_hash
+        self._reader = reader
+
+    @property
+    def header(self) -> PointHeader:
+        """The point's clear part."""
+        return self.stored.header
+
+    def entries(self) -> Iterator[TreeEntry]:
+        """Yield the tree's entries in path order.
+
+        Raises:
+            DamageError: The tree is damaged; what was yielded before is right as far as it goes.
+        """
+        decoder = TreeDecoder()
+        digest = self.content_hash.file_digest()
+        for piece in self._reader.read(self.body.tree):
+            digest.update(piece)
+            yield from decoder.feed(piece)
+        decoder.finish()
+        if digest.digest() != self.body.tree_digest:
+            raise DamageError("the tree of {point} is damaged", point=self.stored.label)
+
+    def read(self, extents: Iterable[Extent]) -> Iterator[bytes]:
+        """Yield the bytes of extents in order; see `FrameReader.read` for what it raises."""
+        return self._reader.read(extents)
+
+
+class Vault:
+    """One tenant's vault with its keys.
+
+    Args:
+        store: The objects.
+        catalog: Where frames and chunks are.
+        keys: The owner's keyring, or recovered keys.
+        verifiers: Sites that may sign points.
+    """
+
+    def __init__(
+        self, store: ObjectStore, catalog: Catalog, keys: KeySource, *, tenant: TenantId,
+        verifiers: Mapping[SiteId, SiteVerifier],
+    ) -> None:
+        self.store = store
+        self.catalog = catalog
+        self.keys = keys
+        self.tenant = tenant
+        self.points = PointList(store, verifiers)
+        self.reader = FrameReader(store, catalog, keys, tenant=tenant)
+
+    def open_point(self, stored: StoredPoint) -> OpenPoint:
+        """Open a point.
+
+        Raises:
+            KeyMissingError: Its session's key is not at hand.
+            DamageError: Its body is damaged.
+        """
+        header = stored.header
+        opener = PackOpener(
+            self.keys.session_key(header.session_id), tenant=self.tenant, pack_id=header.point_id,
+            commitment=body_commitment(stored.sealed_body), kind=ObjectKind.POINT,
+        )
+        return OpenPoint(stored, open_body(opener, stored.sealed_body), self.reader, self.keys.content_hash())
