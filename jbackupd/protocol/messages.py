@@ -6,12 +6,13 @@ field is a ProtocolError. Names are 32 raw bytes, kinds the numbers of model.ids
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, ClassVar, Final
 
 import msgspec
 
 from jbackupd.model.errors import ProtocolError
-from jbackupd.model.ids import ObjectKind, ObjectName, ObjectRef
+from jbackupd.model.ids import DatasetId, ObjectKind, ObjectName, ObjectRef
 from jbackupd.protocol.framing import Frame, FrameType, encode_frame
 
 NONCE_BYTES = 32
@@ -68,6 +69,21 @@ class PointItem(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
     sequence: Count
     name: Name
     size: Size
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What a site says is its newest point of a dataset; the bytes fit their names, no signature is checked yet.
+
+    Attributes:
+        point: The point object's bytes.
+        receipts: Receipt objects for this point that the site has, its own among them.
+    """
+
+    dataset: DatasetId
+    sequence: int
+    point: bytes
+    receipts: tuple[bytes, ...]
 
 
 class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -229,7 +245,7 @@ class Receipt(Message, frozen=True):
 
 
 class End(Message, frozen=True):
-    """All data frames of a get were sent."""
+    """All data frames of a get were sent; fewer bytes than asked for mean that the object ends there."""
 
     frame_type: ClassVar[FrameType] = FrameType.END
 
