@@ -30,7 +30,7 @@ from dataclasses import dataclass
 import msgspec
 
 from jbackupd.codec.padme import padme
-from jbackupd.codec.seal import PackOpener, PackSealer
+from jbackupd.codec.seal import TAG_BYTES, PackOpener, PackSealer
 from jbackupd.format.header import HEADER_BYTES, check_header, encode_header
 from jbackupd.model.errors import FormatError, InvariantError
 from jbackupd.model.ids import CHUNK_ID_BYTES, FRAME_ID_BYTES, ChunkId, FrameId, ObjectKind
@@ -38,7 +38,6 @@ from jbackupd.model.records import Encoding, Extent
 
 PACK_HEAD_BYTES = 72
 PACK_TAIL_BYTES = 8
-TAG_BYTES = 16
 PADDING_SLOT = 0xFFFF_FFFE
 TRAILER_SLOT = 0xFFFF_FFFF
 TRAILER_STEP = 256
