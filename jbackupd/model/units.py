@@ -19,10 +19,10 @@ _RATES = {"bit/s": Fraction(1, 8), "B/s": Fraction(1)} | {
     for power, prefix in enumerate("kMG", start=1)
     for unit, divisor in (("bit/s", 8), ("B/s", 1))
 }
-_NUMBER = re.compile(r"(\d{1,15}(?:\.\d{1,6})?) ?([A-Za-z/]*)")
-_DURATION_PART = re.compile(r"(\d{1,9})([smhdw])")
-_DURATION = re.compile(r"(?:\d{1,9}[smhdw])+")
-_ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]+)):(\d{1,5})")
+_NUMBER = re.compile(r"(\d{1,15}(?:\.\d{1,6})?) ?([A-Za-z/]*)", re.ASCII)
+_DURATION_PART = re.compile(r"(\d{1,9})([smhdw])", re.ASCII)
+_DURATION = re.compile(r"(?:\d{1,9}[smhdw])+", re.ASCII)
+_ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]+)):(\d{1,5})", re.ASCII)
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -37,7 +37,7 @@ class Address:
 
 
 def parse_duration(text: str) -> timedelta:
-    """Parse a duration such as 90s, 15m, 24h, 1h30m, 35d or 2w.
+    """Parse a duration such as 90s, 15m, 24h, 1h30m, 35d or 2w; at most a hundred years.
 
     Raises:
         UsageError: The text is anything else, or the duration is zero.

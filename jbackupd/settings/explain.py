@@ -11,10 +11,10 @@ from pydantic_core import ErrorDetails
 from jbackupd.settings.problem import KeyPath, Place, Problem, WrongError
 from jbackupd.settings.suggest import nearest
 
-_NO_TABLE = WrongError("must be a table", "write [table] and its keys below, or { key = value }")
+_NO_TABLE = WrongError("must be a table", "write its name in brackets, and its keys below")
 _TEMPLATES = {
     "missing": WrongError("is missing", "the page on configuration says what it may be"),
-    "union_tag_not_found": WrongError("kind is missing", "write it inside of the braces: {{ kind = ... }}"),
+    "union_tag_not_found": WrongError("kind is missing", "write kind = with one of: files, command"),
     "string_type": WrongError("must be a text in quotes"),
     "string_too_short": WrongError("cannot be empty"),
     "string_too_long": WrongError("is longer than {max_length} characters"),

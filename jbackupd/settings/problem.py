@@ -32,6 +32,10 @@ class WrongError(ValueError):
         """Take over an error of a parser."""
         return cls(error.message, error.hint, **error.fields)
 
+    def render(self, template: str) -> str:
+        """Return a (possibly translated) template with the fields filled in; without fields, braces are braces."""
+        return template.format(**self.fields) if self.fields else template
+
 
 @dataclass(frozen=True, order=True, slots=True)
 class Place:
@@ -68,7 +72,7 @@ class Problem:
 
     def __str__(self) -> str:
         key = f"{self.key}: " if self.path else ""
-        message, hint = (_(text).format(**self.wrong.fields) for text in (self.wrong.message, self.wrong.hint))
+        message, hint = (self.wrong.render(_(text)) for text in (self.wrong.message, self.wrong.hint))
         return f"{self.place}: {key}{message}" + (f" ({hint})" if hint else "")
 
     def document(self) -> dict[str, object]:
@@ -77,8 +81,8 @@ class Problem:
             "file": self.place.file,
             "line": self.place.line,
             "key": self.key,
-            "message": self.wrong.message.format(**self.wrong.fields),
-            "hint": self.wrong.hint.format(**self.wrong.fields),
+            "message": self.wrong.render(self.wrong.message),
+            "hint": self.wrong.render(self.wrong.hint),
         }
 
 

@@ -13,12 +13,12 @@ from jbackupd.model.units import parse_duration
 
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _INTERVAL_MIN = timedelta(minutes=1)
-_TIME = r"(?P<hour>[01]?\d|2[0-3]):(?P<minute>[0-5]\d)"
+_TIME = r"(?P<hour>[01]?[0-9]|2[0-3]):(?P<minute>[0-5][0-9])"
 _WORDS = (
     (re.compile(r"hourly"), "0 * * * *"),
     (re.compile(rf"daily {_TIME}"), "{minute} {hour} * * *"),
     (re.compile(rf"weekly (?P<day>{'|'.join(_DAYS)}) {_TIME}"), "{minute} {hour} * * {day}"),
-    (re.compile(rf"monthly (?P<date>[1-9]|[12]\d|3[01]) {_TIME}"), "{minute} {hour} {date} * *"),
+    (re.compile(rf"monthly (?P<date>[1-9]|[12][0-9]|3[01]) {_TIME}"), "{minute} {hour} {date} * *"),
 )
 
 

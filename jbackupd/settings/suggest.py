@@ -26,13 +26,18 @@ def edit_distance(left: str, right: str) -> int:
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """Return the known word that is close enough to be meant, or None.
 
-    One slip in short words, two from five letters, three from nine; case and `_`/`-` do not count.
+    One slip in short words, two from five letters, three from nine; case and `_`/`-` do not count,
+    and leaving the end off is one slip.
     """
     folded = _fold(word)[:64]
-    ranked = sorted((edit_distance(folded, _fold(candidate)), candidate) for candidate in known)
+    ranked = sorted((_slips(folded, _fold(candidate)), candidate) for candidate in known)
     if not ranked or ranked[0][0] > 1 + (len(folded) >= 5) + (len(folded) >= 9):
         return None
     return ranked[0][1]
+
+
+def _slips(word: str, candidate: str) -> int:
+    return 1 if len(word) >= 3 and candidate.startswith(word) else edit_distance(word, candidate)
 
 
 def _fold(word: str) -> str:
