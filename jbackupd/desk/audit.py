@@ -1,0 +1,99 @@
+"""What the desk writes into the audit log, before it answers. See docs/format/audit.md.
+
+Search words and resident numbers are personal data themselves: the log holds a keyed digest of them.
+With the key beside the log an auditor can find out whether a given person was looked for, by whom and
+when; without it the log tells nobody's name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Callable, Sequence
+
+from jbackupd.desk.query import Query
+from jbackupd.desk.residents import Resident
+from jbackupd.model.clock import Clock
+from jbackupd.storage.chain import AuditChain
+from jbackupd.storage.durable import write_durably
+from jbackupd.storage.files import Files
+
+CHAIN_NAME = "desk.chain"
+KEY_NAME = "desk.key"
+KEY_BYTES = 32
+_DIGEST_BYTES = 16
+
+
+def open_audit(
+    files: Files, folder: str, clock: Clock, *, random: Callable[[int], bytes] = secrets.token_bytes,
+) -> DeskAudit:
+    """Open the desk's audit log in a folder; folder, log and key are made when they are missing.
+
+    Raises:
+        DamageError: The log is broken; the desk must not be started on it.
+        NoSpaceError, StorageError: It cannot be written.
+    """
+    files.make_folder(folder)
+    path = f"{folder}/{KEY_NAME}"
+    if not files.exists(path):
+        write_durably(files, path, random(KEY_BYTES), temporary=f"{path}.new")
+    return DeskAudit(AuditChain(files, f"{folder}/{CHAIN_NAME}", clock), files.read(path))
+
+
+class DeskAudit:
+    """Records who did what; every call blocks until the entry is durable, or raises.
+
+    Args:
+        chain: The log.
+        key: For the digests.
+    """
+
+    def __init__(self, chain: AuditChain, key: bytes) -> None:
+        self.chain = chain
+        self._key = key
+
+    def opened(self, *, loaded_from: str, as_of: str, rows: int) -> None:
+        """Record that a desk begins to answer, from which data."""
+        self.chain.append({"what": "open", "data": loaded_from, "as_of": as_of, "persons": rows})
+
+    def signed_in(self, account: str, client: str) -> None:
+        """Record a sign-in."""
+        self.chain.append({"what": "sign-in", "who": account, "client": client})
+
+    def refused(self, account: str, client: str, *, known: bool) -> None:
+        """Record a failed sign-in; a name that is no account may be a mistyped password and is not kept."""
+        self.chain.append({"what": "sign-in-refused", "who": account if known else "?", "client": client})
+
+    def signed_out(self, account: str, client: str) -> None:
+        """Record a sign-out."""
+        self.chain.append({"what": "sign-out", "who": account, "client": client})
+
+    def searched(self, account: str, client: str, query: Query, persons: int) -> None:
+        """Record a search: its kinds and how many persons its answer shows."""
+        self.chain.append({
+            "what": "search", "who": account, "client": client, "kinds": [kind.value for kind in query.kinds],
+            "persons": persons, "words": search_digest(self._key, query),
+        })
+
+    def viewed(self, account: str, client: str, resident: Resident, household: Sequence[Resident]) -> None:
+        """Record that a person's page is shown, with all persons that are named on it."""
+        self.chain.append({
+            "what": "view", "who": account, "client": client, "persons": len({resident.id, *(m.id for m in household)}),
+            "person": person_digest(self._key, resident.number),
+        })
+
+
+def search_digest(key: bytes, query: Query) -> str:
+    """Return what stands in the log for a search."""
+    return _digest(key, "search", query.normal_text())
+
+
+def person_digest(key: bytes, number: str) -> str:
+    """Return what stands in the log for a resident, by 宛名番号 exactly as in the extract."""
+    return _digest(key, "person", number)
+
+
+def _digest(key: bytes, kind: str, text: str) -> str:
+    message = f"jbackupd {kind}\n{text}".encode("utf-8", "backslashreplace")
+    return hmac.new(key, message, hashlib.sha256).digest()[:_DIGEST_BYTES].hex()

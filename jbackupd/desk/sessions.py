@@ -1,0 +1,150 @@
+"""Who is signed in, and how long a failed sign-in must wait. In memory: a restart signs everybody out.
+
+Addresses of pages never hold personal data: a search or a person gets a random handle that only
+this session knows.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from jbackupd.desk.query import Query
+from jbackupd.model.clock import Clock
+
+IDLE_SECONDS = 15 * 60
+"""After this long without a page the clerk signs in again."""
+LIFETIME_SECONDS = 12 * 3600
+SESSIONS_MAX = 500
+HANDLES_MAX = 2000
+"""Searches and persons that a session's pages may still point to."""
+FREE_FAILURES = 3
+"""So many wrong passwords cost nothing; then 2, 4, 8 ... seconds."""
+DELAY_SECONDS_MAX = 15 * 60
+FORGET_SECONDS = 60 * 60
+_NAMES_MAX = 10_000
+
+
+@dataclass
+class Session:
+    """One signed-in clerk.
+
+    Attributes:
+        token: What the cookie holds.
+        form_token: What every form of this session must bring along.
+    """
+
+    account: str
+    client: str
+    token: str
+    form_token: str
+    begun: float
+    seen: float
+    searches: OrderedDict[str, Query] = field(default_factory=OrderedDict)
+    persons: OrderedDict[str, int] = field(default_factory=OrderedDict)
+    _handles: dict[int, str] = field(default_factory=dict)
+
+    def remember_search(self, query: Query) -> str:
+        """Return a handle for a search."""
+        handle = secrets.token_urlsafe(9)
+        self.searches[handle] = query
+        if len(self.searches) > HANDLES_MAX:
+            self.searches.popitem(last=False)
+        return handle
+
+    def person_handle(self, row: int) -> str:
+        """Return the handle of a resident, the same one each time."""
+        handle = self._handles.get(row)
+        if handle is None:
+            handle = self._handles[row] = secrets.token_urlsafe(9)
+            self.persons[handle] = row
+            if len(self.persons) > HANDLES_MAX:
+                self._handles.pop(self.persons.popitem(last=False)[1])
+        return handle
+
+
+class Sessions:
+    """All sessions; bounded, the longest unused goes first."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._sessions: OrderedDict[str, Session] = OrderedDict()
+
+    def begin(self, account: str, client: str) -> Session:
+        """Sign a clerk in; always a new token, so that a planted one is worth nothing."""
+        now = self._clock.monotonic()
+        session = Session(account, client, secrets.token_urlsafe(32), secrets.token_urlsafe(32), now, now)
+        with self._lock:
+            self._sessions[session.token] = session
+            while len(self._sessions) > SESSIONS_MAX:
+                self._sessions.popitem(last=False)
+        return session
+
+    def find(self, token: str) -> Session | None:
+        """Return the session of a cookie and keep it awake; None if there is none or it fell asleep."""
+        now = self._clock.monotonic()
+        with self._lock:
+            session = self._sessions.get(token)
+            if session is None:
+                return None
+            if now - session.seen > IDLE_SECONDS or now - session.begun > LIFETIME_SECONDS:
+                del self._sessions[token]
+                return None
+            session.seen = now
+            self._sessions.move_to_end(token)
+            return session
+
+    def end(self, token: str) -> None:
+        """Sign out; harmless if there is no such session."""
+        with self._lock:
+            self._sessions.pop(token, None)
+
+
+@dataclass
+class _Failures:
+    count: int = 0
+    last: float = 0.0
+
+
+class LockOut:
+    """Growing delay after failed sign-ins, by the name that was tried, known or not."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._failures: OrderedDict[str, _Failures] = OrderedDict()
+
+    def wait_seconds(self, name: str) -> float:
+        """Return how long this name must wait before its next try; 0 if it may try now."""
+        with self._lock:
+            failures = self._failures.get(name)
+            if failures is None:
+                return 0.0
+            return max(0.0, failures.last + delay_after(failures.count) - self._clock.monotonic())
+
+    def failed(self, name: str) -> None:
+        """Count a wrong password. Called before the check too, so that many tries at once count as many."""
+        now = self._clock.monotonic()
+        with self._lock:
+            failures = self._failures.setdefault(name, _Failures())
+            if now - failures.last > FORGET_SECONDS:
+                failures.count = 0
+            failures.count += 1
+            failures.last = now
+            self._failures.move_to_end(name)
+            while len(self._failures) > _NAMES_MAX:
+                self._failures.popitem(last=False)
+
+    def succeeded(self, name: str) -> None:
+        """Forget a name's failures."""
+        with self._lock:
+            self._failures.pop(name, None)
+
+
+def delay_after(failures: int) -> float:
+    """Return the seconds that must pass after so many failures in a row."""
+    beyond = failures - FREE_FAILURES
+    return float(min(2**beyond, DELAY_SECONDS_MAX)) if 0 < beyond < 30 else (DELAY_SECONDS_MAX if beyond >= 30 else 0.0)
