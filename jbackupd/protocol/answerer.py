@@ -112,6 +112,11 @@ class Answerer:
         self._out: list[bytes] = []
         self._left = 0
 
+    @property
+    def closed(self) -> bool:
+        """Tell whether the session is over."""
+        return self.state is AnswererState.CLOSED
+
     def take_output(self) -> list[bytes]:
         """Return the frames to send now, in order; each is returned once."""
         out, self._out = self._out, []

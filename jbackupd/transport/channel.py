@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import asyncssh
@@ -77,7 +77,12 @@ class Channel:
         else:
             self._room.clear()
 
-    # What link and endpoint call.
+    # What the two sides call.
+
+    @property
+    def ended(self) -> bool:
+        """Tell whether the link is over; unread bytes may be left."""
+        return self._ended
 
     async def read(self) -> bytes:
         """Return the next bytes.
@@ -186,7 +191,7 @@ class DialledSession(_Session, asyncssh.SSHClientSession[bytes]):
 class AcceptedSession(_Session, asyncssh.SSHServerSession[bytes]):
     """The listener's end: one subsystem, no shell, no command, no terminal."""
 
-    def __init__(self, channel: Channel, started: Any) -> None:
+    def __init__(self, channel: Channel, started: Callable[[], None]) -> None:
         super().__init__(channel)
         self._started = started
 
@@ -196,4 +201,4 @@ class AcceptedSession(_Session, asyncssh.SSHServerSession[bytes]):
 
     def session_started(self) -> None:
         """Begin to talk."""
-        self._started(self.channel)
+        self._started()
