@@ -99,7 +99,7 @@ def _unknown_key(path: KeyPath, model: type[BaseModel]) -> WrongError:
     """Explain a key that does not exist: a slip, or one that belongs into another table."""
     key = str(path[-1])
     own = ".".join(part for part in path[:-1] if isinstance(part, str))
-    tables = list(_tables(model, ""))
+    tables = list(tables_of(model, ""))
     known = {name for table, names in tables if table == own for name in names}
     meant = nearest(key, known)
     if meant:
@@ -112,12 +112,12 @@ def _unknown_key(path: KeyPath, model: type[BaseModel]) -> WrongError:
     return WrongError("there is no such key", "possible: {words}", words=", ".join(sorted(known)))
 
 
-def _tables(model: type[BaseModel], name: str) -> Iterator[tuple[str, list[str]]]:
+def tables_of(model: type[BaseModel], name: str) -> Iterator[tuple[str, list[str]]]:
     """Yield every table of the schema with its keys; a source comes once for each kind."""
     yield name, [field.alias or key for key, field in model.model_fields.items()]
     for key, field in model.model_fields.items():
         for below in _models_in(field.annotation):
-            yield from _tables(below, f"{name}.{field.alias or key}".lstrip("."))
+            yield from tables_of(below, f"{name}.{field.alias or key}".lstrip("."))
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -10,7 +10,7 @@ WORDS = ("id", "state", "listen", "schedule", "history", "limit", "declare_lost"
 @pytest.mark.parametrize(
     ("word", "meant"),
     [
-        ("lisen", "listen"), ("shedule", "schedule"), ("scheduel", "schedule"), ("ID", "id"), 
+        ("lisen", "listen"), ("shedule", "schedule"), ("scheduel", "schedule"), ("ID", "id"),
         ("declare-lost", "declare_lost"),
         ("declair_lots", "declare_lost"), ("stat", "state"), ("password", None), ("x", None), ("", None),
     ],
