@@ -1,0 +1,200 @@
+"""A tree stream: the entries of a point, in path order.
+
+    offset  size  field
+    0       8     magic "JBTREE" 0x01 0x00
+    8       ...   records
+
+A record is a little endian u32 length and that many bytes of msgpack: an array in the order of
+`_RawEntry`. The last record is the array [count of entries]. An unchanged entry is the same bytes as
+in the previous point. Entries are in strictly ascending order of their path components, compared as
+bytes; every entry's folder precedes it, unless it is at the top. The path is relative, its
+components joined by "/", none of them empty, "." or "..", none with a NUL.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+import msgspec
+
+from jbackupd.model.errors import FormatError
+from jbackupd.model.ids import FRAME_ID_BYTES, FrameId
+from jbackupd.model.records import EntryType, Extent, TreeEntry
+
+MAGIC = b"JBTREE\x01\x00"
+DIGEST_BYTES = 32
+PATH_BYTES_MAX = 64 * 1024
+"""Linux takes 4,096 a call, but deeper paths can be made step by step."""
+RECORD_BYTES_MAX = 64 * 1024 * 1024
+"""An entry of 24 bytes an extent: two million frames, some terabytes in one file."""
+_LENGTH = struct.Struct("<I")
+
+
+class _RawEntry(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    path: bytes
+    type: int
+    mode: int
+    uid: int
+    gid: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+    size: int
+    digest: bytes
+    extents: list[tuple[bytes, int, int]]
+    target: bytes
+
+
+_entry_decoder = msgspec.msgpack.Decoder(_RawEntry)
+_count_decoder = msgspec.msgpack.Decoder(tuple[int])
+
+
+def check_path(path: bytes) -> None:
+    """Check that a path stays below where it is put.
+
+    Raises:
+        FormatError: It does not, or is no path.
+    """
+    if not path or len(path) > PATH_BYTES_MAX or b"\0" in path:
+        raise FormatError("a tree names an impossible path")
+    if any(part in (b"", b".", b"..") for part in path.split(b"/")):
+        raise FormatError("a tree names a path that would leave its folder: {path}", path=path.decode("utf-8", "replace"))
+
+
+def encode_entry(entry: TreeEntry) -> bytes:
+    """Return an entry's record."""
+    return _record(msgspec.msgpack.encode(_RawEntry(
+        entry.path, int(entry.type), entry.mode, entry.uid, entry.gid, entry.mtime_ns, entry.ctime_ns, entry.inode,
+        entry.size, entry.digest, [(e.frame, e.offset, e.length) for e in entry.extents], entry.target,
+    )))
+
+
+def _record(body: bytes) -> bytes:
+    return _LENGTH.pack(len(body)) + body
+
+
+class _Order:
+    """Checks that paths ascend and that folders precede what is in them."""
+
+    def __init__(self) -> None:
+        self._last: list[bytes] = []
+        self._folders: list[bytes] = []
+        self.count = 0
+
+    def check(self, entry: TreeEntry) -> None:
+        check_path(entry.path)
+        parts = entry.path.split(b"/")
+        if parts <= self._last:
+            raise FormatError("the entries of a tree are not in order")
+        while self._folders and parts[: len(self._folders)] != self._folders:
+            self._folders.pop()
+        if len(parts) - 1 != len(self._folders):
+            raise FormatError("an entry of a tree is in a folder that the tree does not have")
+        if entry.type is EntryType.FOLDER:
+            self._folders = parts
+        self._last = parts
+        self.count += 1
+
+
+class TreeEncoder:
+    """Makes a tree stream piece by piece."""
+
+    def __init__(self) -> None:
+        self._order = _Order()
+
+    def begin(self) -> bytes:
+        """Return the stream's begin."""
+        return MAGIC
+
+    def add(self, entry: TreeEntry) -> bytes:
+        """Return the next entry's bytes.
+
+        Raises:
+            FormatError: The entry is out of order or not a possible one.
+        """
+        self._order.check(entry)
+        return encode_entry(entry)
+
+    def end(self) -> bytes:
+        """Return the stream's end."""
+        return _record(msgspec.msgpack.encode((self._order.count,)))
+
+
+class TreeDecoder:
+    """Reads a tree stream piece by piece; memory is bounded by the largest record."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._order = _Order()
+        self._begun = False
+        self._ended = False
+
+    def feed(self, piece: bytes) -> Iterator[TreeEntry]:
+        """Yield the entries that are complete with this piece; consume it wholly before the next.
+
+        Raises:
+            FormatError: The stream is malformed.
+        """
+        self._buffer += piece
+        position = 0
+        if not self._begun and len(self._buffer) >= len(MAGIC):
+            if self._buffer[: len(MAGIC)] != MAGIC:
+                raise FormatError("a tree does not begin like a tree")
+            self._begun, position = True, len(MAGIC)
+        while self._begun and len(self._buffer) - position >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(self._buffer, position)
+            if length > RECORD_BYTES_MAX:
+                raise FormatError("a tree's record is longer than one may be")
+            end = position + _LENGTH.size + length
+            if end > len(self._buffer):
+                break
+            entry = self._entry(bytes(self._buffer[position + _LENGTH.size : end]))
+            position = end
+            if entry is not None:
+                yield entry
+        del self._buffer[:position]
+
+    def finish(self) -> None:
+        """Check that the stream ended as it must.
+
+        Raises:
+            FormatError: It was cut off.
+        """
+        if not self._ended or self._buffer:
+            raise FormatError("a tree is cut off, or something follows its end")
+
+    def _entry(self, body: bytes) -> TreeEntry | None:
+        if self._ended:
+            raise FormatError("something follows a tree's end")
+        try:
+            (count,) = _count_decoder.decode(body)
+        except msgspec.DecodeError:
+            entry = _decode_entry(body)
+            self._order.check(entry)
+            return entry
+        if count != self._order.count:
+            raise FormatError("a tree has another number of entries than it says")
+        self._ended = True
+        return None
+
+
+def _decode_entry(body: bytes) -> TreeEntry:
+    try:
+        raw = _entry_decoder.decode(body)
+    except msgspec.DecodeError as error:
+        raise FormatError("an entry of a tree is malformed") from error
+    is_file, is_link = raw.type == EntryType.FILE, raw.type == EntryType.SYMLINK
+    if (
+        raw.type not in EntryType._value2member_map_ or not 0 <= raw.mode <= 0o7777
+        or not (0 <= raw.uid < 1 << 32 and 0 <= raw.gid < 1 << 32) or raw.size < 0
+        or len(raw.digest) != (DIGEST_BYTES if is_file else 0)
+        or any(len(e[0]) != FRAME_ID_BYTES or e[1] < 0 or e[2] <= 0 for e in raw.extents)
+        or sum(e[2] for e in raw.extents) != raw.size
+        or bool(raw.target) != is_link or b"\0" in raw.target
+    ):
+        raise FormatError("an entry of a tree is out of range")
+    return TreeEntry(
+        raw.path, EntryType(raw.type), raw.mode, raw.uid, raw.gid, raw.mtime_ns, raw.ctime_ns, raw.inode, raw.size,
+        raw.digest, tuple(Extent(FrameId(e[0]), e[1], e[2]) for e in raw.extents), raw.target,
+    )
