@@ -142,6 +142,7 @@ class PosixFiles:
 
     def __init__(self, root: str) -> None:
         self.root = os.path.abspath(root)
+        self._durable_folders: set[str] = set()
 
     def _at(self, path: str) -> str:
         return os.path.join(self.root, path) if path else self.root
@@ -185,16 +186,33 @@ class PosixFiles:
 
     def make_folder(self, path: str) -> None:
         """Create a folder and its parents, durable."""
+        if path in self._durable_folders:
+            return
         full = self._at(path)
         with _typed("create", full):
-            missing: list[str] = []
-            while not os.path.isdir(full):
-                missing.append(full)
-                full = os.path.dirname(full)
-            for folder in reversed(missing):
-                with contextlib.suppress(FileExistsError):
+            for folder in reversed(self._unsure_folders(full)):
+                try:
                     os.mkdir(folder, 0o700)
+                except FileExistsError:
+                    if not os.path.isdir(folder):
+                        raise
                 _sync_folder(os.path.dirname(folder))
+        self._durable_folders.add(path)
+
+    def _unsure_folders(self, full: str) -> list[str]:
+        """Return the folders, deepest first, that are missing or may not be durable.
+
+        One that is there may have been made by a process that was killed before it synced. A root
+        that is there was made by somebody else, in a folder that we may not be allowed to open.
+        """
+        folders = [full]
+        while folders[-1] != self.root:
+            folders.append(os.path.dirname(folders[-1]))
+        if os.path.isdir(self.root):
+            folders.pop()
+        while folders and not os.path.isdir(os.path.dirname(folders[-1])):
+            folders.append(os.path.dirname(folders[-1]))
+        return folders
 
     def create(self, path: str) -> Handle:
         """Create a new file; an existing one is an error."""
