@@ -1,0 +1,217 @@
+"""What a site holds of one tenant for others: objects coming in, points listed one after the other, receipts."""
+
+from __future__ import annotations
+
+import posixpath
+import threading
+from collections.abc import Callable, Mapping
+
+from jbackupd.codec.hashing import name_of
+from jbackupd.codec.signing import SiteSigner, SiteVerifier
+from jbackupd.format.point import Point, PointHeader, decode_point, needed_after, verify_point
+from jbackupd.format.receipt import Receipt, encode_receipt, verify_receipt
+from jbackupd.model.clock import Clock
+from jbackupd.model.errors import (
+    ChainError,
+    DamageError,
+    IdentityError,
+    JbackupdError,
+    MissingObjectError,
+    NoSpaceError,
+    NotFoundError,
+)
+from jbackupd.model.ids import NO_OBJECT, DatasetId, ObjectKind, ObjectName, ObjectRef, SiteId
+from jbackupd.protocol.messages import ObjectItem
+from jbackupd.vault.incoming import Incoming
+from jbackupd.vault.receipts import ReceiptList
+from jbackupd.vault.store import ObjectStore
+from jbackupd.vault.vault import PointList, StoredPoint
+
+CheckEpoch = Callable[[PointHeader], None]
+
+
+class Holding:
+    """The objects of one tenant, as a holder that can read none of them.
+
+    A point that comes in is not listed among the points before all that it needs is there: until `commit` it waits as a
+    partial. So whoever opens this vault finds only points that are whole.
+
+    Args:
+        site: This site, which signs the receipts.
+        quota: Bytes this tenant may use here, partials included; None is unlimited.
+    """
+
+    def __init__(
+        self, store: ObjectStore, *, site: SiteId, signer: SiteSigner, verifiers: Mapping[SiteId, SiteVerifier],
+        clock: Clock, quota: int | None,
+    ) -> None:
+        self.store = store
+        self.incoming = Incoming(store.files, store)
+        self.points = PointList(store, verifiers)
+        self.receipts = ReceiptList(store)
+        self.lock = threading.Lock()
+        """Guards everything but `incoming`, which guards itself."""
+        self.quota = quota
+        self._site = site
+        self._signer = signer
+        self._verifiers = verifiers
+        self._clock = clock
+        self._needed: dict[DatasetId, tuple[ObjectName, frozenset[ObjectRef]]] = {}
+        self._used = _used_bytes(store) if quota is not None else 0
+
+    # Objects.
+
+    def check_room(self, more: int) -> None:
+        """Return when so many bytes more fit the quota.
+
+        Raises:
+            NoSpaceError: They do not.
+        """
+        if self.quota is not None and self._used + more > self.quota:
+            raise NoSpaceError(
+                "unable to take {more} bytes: {used} of the quota of {quota} bytes are in use",
+                "let the holding site raise the quota; nothing that was taken is lost",
+                more=more, used=self._used, quota=self.quota,
+            )
+
+    def write(self, ref: ObjectRef, offset: int, data: bytes) -> None:
+        """Append bytes to a partial within the quota."""
+        self.check_room(len(data))
+        fresh = self.incoming.write(ref, offset, data)
+        with self.lock:
+            self._used += fresh
+
+    def finish(self, item: ObjectItem) -> None:
+        """Verify a whole object; points then wait for `commit`, receipts must be signed, all others are stored."""
+        ref = item.ref
+        try:
+            if ref.kind is ObjectKind.POINT:
+                if not self.store.has(ref):
+                    self.incoming.check(ref, item.size)
+                return
+            if ref.kind is ObjectKind.RECEIPT and not self.store.has(ref):
+                self.incoming.check(ref, item.size)
+                self._check_receipt(ref)
+            self.incoming.finish(ref, item.size)
+        except (DamageError, IdentityError):
+            self.incoming.discard(ref)
+            with self.lock:
+                self._used = max(0, self._used - item.size)
+            raise
+
+    def _check_receipt(self, ref: ObjectRef) -> None:
+        data = self.incoming.read(ref)
+        for holder, verifier in self._verifiers.items():
+            try:
+                if verify_receipt(data, verifier).holder == holder:
+                    return
+            except IdentityError:
+                continue
+        raise IdentityError("unable to take {object}: no known site signed it", object=ref)
+
+    # Points.
+
+    def commit(self, name: ObjectName, check_epoch: CheckEpoch) -> bytes:
+        """Check a point and list it; return our receipt. See transport.holding.Holder.commit for what it raises."""
+        ref = ObjectRef(ObjectKind.POINT, name)
+        if self.store.has(ref):
+            return self._receipt_again(decode_point(self.store.read_checked(ref)))
+        data = self._whole_partial(ref)
+        try:
+            point = decode_point(data)
+            self._check_signature(point)
+            check_epoch(point.header)
+            head = self.head(point.header.dataset)
+            _check_continues(point, head)
+            needed = frozenset(needed_after(self._needed_by(point.header.dataset, head), point.header))
+        except JbackupdError:
+            self.incoming.discard(ref)
+            raise
+        self._check_present(needed, point.header)
+        self.store.put(ObjectKind.POINT, data)
+        self._needed[point.header.dataset] = (name, needed)
+        self.incoming.discard(ref)
+        return self._sign_receipt(point.header, name, len(needed))
+
+    def head(self, dataset: DatasetId) -> StoredPoint | None:
+        """Return the newest point of a dataset."""
+        chain = self.points.chain(dataset)
+        return chain[-1] if chain else None
+
+    def _whole_partial(self, ref: ObjectRef) -> bytes:
+        try:
+            data = self.incoming.read(ref)
+        except NotFoundError:
+            data = b""
+        if name_of(data) != ref.name:
+            raise MissingObjectError("unable to commit {object}: it is not here whole", "put it first", object=ref)
+        return data
+
+    def _check_signature(self, point: Point) -> None:
+        verifier = self._verifiers.get(point.header.site)
+        if verifier is None:
+            raise IdentityError(
+                "unable to take {dataset}@{sequence}: the site {site} that signed it is not known here",
+                "add the card of {site} to the configuration",
+                dataset=point.header.dataset, sequence=point.header.sequence, site=point.header.site,
+            )
+        verify_point(point, verifier)
+
+    def _check_present(self, needed: frozenset[ObjectRef], header: PointHeader) -> None:
+        missing = [ref for ref in sorted(needed) if not self.store.has(ref)]
+        if missing:
+            raise MissingObjectError(
+                "unable to commit {dataset}@{sequence}: {count} of its objects are not here, first {object}",
+                "put them and commit again",
+                dataset=header.dataset, sequence=header.sequence, count=len(missing), object=missing[0],
+            )
+        # A name may be here and not yet durable: the process may have been killed between its rename and the sync of
+        # its folder. A receipt must not be given for such a one.
+        for folder in sorted({posixpath.dirname(self.store.path(ref)) for ref in header.added}):
+            self.store.files.sync_folder(folder)
+
+    def _needed_by(self, dataset: DatasetId, head: StoredPoint | None) -> frozenset[ObjectRef]:
+        if head is None:
+            return frozenset()
+        name, needed = self._needed.get(dataset, (NO_OBJECT, frozenset()))
+        return needed if name == head.name else frozenset(self.points.needed(dataset, head.header.sequence))
+
+    def _receipt_again(self, point: Point) -> bytes:
+        self._check_signature(point)
+        for name, receipt in self.receipts.for_point(point.name):
+            if receipt.holder == self._site:
+                return self.store.read_checked(ObjectRef(ObjectKind.RECEIPT, name))
+        needed = frozenset(self.points.needed(point.header.dataset, point.header.sequence))
+        self._check_present(needed, point.header)
+        return self._sign_receipt(point.header, point.name, len(needed))
+
+    def _sign_receipt(self, header: PointHeader, point: ObjectName, objects: int) -> bytes:
+        receipt = Receipt(header.dataset, header.sequence, point, self._site, self._clock.now(), objects)
+        data = encode_receipt(receipt, self._signer)
+        self.store.put(ObjectKind.RECEIPT, data)
+        return data
+
+
+def _check_continues(point: Point, head: StoredPoint | None) -> None:
+    header = point.header
+    expected, previous = (head.header.sequence + 1, head.name) if head else (1, NO_OBJECT)
+    if header.sequence == expected and header.previous == previous:
+        return
+    if header.sequence < expected:
+        reason = "this site already has sequence {last}: a step back or a fork"
+    elif header.sequence > expected:
+        reason = "the newest here is {last}: points between are missing"
+    else:
+        reason = "it does not name the point {last} of this site as its predecessor: a fork"
+    raise ChainError(
+        "unable to take {dataset}@{sequence}: " + reason,
+        "compare 'jbackupd points list' at both sites before anything is sent again",
+        dataset=header.dataset, sequence=header.sequence, last=expected - 1,
+    )
+
+
+def _used_bytes(store: ObjectStore) -> int:
+    folder = posixpath.join(store.folder, "incoming")
+    return sum(
+        store.size(ObjectRef(kind, name)) for kind in ObjectKind for name in store.names(kind)
+    ) + sum(store.files.size(posixpath.join(folder, name)) for name in store.files.names(folder))
