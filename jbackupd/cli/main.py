@@ -169,7 +169,8 @@ def choose_language(arguments: Sequence[str]) -> None:
     # click asks gettext with the process's default domain: its own few words are in our translation.
     gettext.bindtextdomain(DOMAIN, LOCALE_FOLDER)
     gettext.textdomain(DOMAIN)
-    os.environ["LANGUAGE"] = wanted
+    # Texts for machines are never translated.
+    os.environ["LANGUAGE"] = "en" if "--json" in arguments else wanted
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -185,7 +186,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     frame = Frame()
     with _endings(frame, arguments) as ending:
-        result = _root().main(arguments, prog_name="jbackupd", standalone_mode=False, obj=frame)
+        root = _root()
+        # Not root.main(): that one ends the process by itself when our output's reader has gone.
+        with root.make_context("jbackupd", arguments, obj=frame) as context:
+            result = root.invoke(context)
         ending.code = result if isinstance(result, int) else 0
         sys.stdout.flush()
     return ending.code
@@ -208,6 +212,8 @@ def _endings(frame: Frame, arguments: Sequence[str]) -> Iterator[Ending]:
         yield ending
     except JbackupdError as error:
         ending.code = report(error, as_json=as_json)
+    except click.exceptions.Exit as error:
+        ending.code = error.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help() if error.ctx else "", err=True)
         ending.code = UsageError.exit_code

@@ -11,7 +11,7 @@ import builtins
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from babel.messages.catalog import Catalog
@@ -25,6 +25,8 @@ PARTS = os.path.join(HERE, "ja", "parts")
 TARGET = os.path.join(HERE, "ja", "LC_MESSAGES", "jbackupd")
 FOREIGN = "click.po"
 """Texts of the click library, which our code does not name."""
+Msgid = str | tuple[str, ...]
+"""A text, or one text for one and one for many."""
 _FIXED_DATE = datetime(2026, 1, 1, tzinfo=UTC)
 _FIELD = re.compile(r"\{(\w*)")
 
@@ -74,10 +76,10 @@ def _literals(nodes: list[ast.expr]) -> Iterator[str]:
                 yield branch.value
 
 
-def translations() -> tuple[dict[str, str], set[str], list[str]]:
-    """Return the translations of all parts, those of foreign texts, and what contradicts itself."""
-    merged: dict[str, str] = {}
-    foreign: set[str] = set()
+def translations() -> tuple[dict[Msgid, Msgid], set[Msgid], list[str]]:
+    """Return the translations of all parts, which of them are foreign, and what contradicts itself."""
+    merged: dict[Msgid, Msgid] = {}
+    foreign: set[Msgid] = set()
     wrong: list[str] = []
     for name in sorted(os.listdir(PARTS)):
         if not name.endswith(".po"):
@@ -87,29 +89,33 @@ def translations() -> tuple[dict[str, str], set[str], list[str]]:
         for message in catalog:
             if not message.id:
                 continue
-            msgid, msgstr = str(message.id), str(message.string)
+            msgid, msgstr = _frozen(message.id), _frozen(message.string)
             if merged.setdefault(msgid, msgstr) != msgstr:
                 wrong.append(f"{name}: another part translates this differently: {msgid!r}")
-            if set(_FIELD.findall(msgid)) != set(_FIELD.findall(msgstr)):
+            if isinstance(msgid, str) and set(_FIELD.findall(msgid)) != set(_FIELD.findall(str(msgstr))):
                 wrong.append(f"{name}: the fields differ: {msgid!r}")
             if name == FOREIGN:
                 foreign.add(msgid)
     return merged, foreign, wrong
 
 
-def build_catalog(texts: dict[str, str], translated: dict[str, str], foreign: set[str]) -> Catalog:
+def _frozen(text: str | Sequence[str] | None) -> Msgid:
+    return tuple(text) if isinstance(text, (list, tuple)) else str(text or "")
+
+
+def build_catalog(texts: dict[str, str], translated: dict[Msgid, Msgid], foreign: set[Msgid]) -> Catalog:
     """Return the whole translation in a fixed order, so that building it again changes nothing."""
     catalog = Catalog(
         locale="ja", domain="jbackupd", project="jbackupd", header_comment="# Built by `make locale` from parts/*.po.",
         creation_date=_FIXED_DATE, revision_date=_FIXED_DATE, charset="utf-8", fuzzy=False,
     )
-    for msgid in sorted(translated):
+    for msgid in sorted(translated, key=str):
         if msgid in texts or msgid in foreign:
-            catalog.add(msgid, translated[msgid], locations=[(texts.get(msgid, "click"), 0)])
+            catalog.add(msgid, translated[msgid], locations=[(texts.get(str(msgid), "click"), 0)])
     return catalog
 
 
-def problems(texts: dict[str, str], translated: dict[str, str]) -> list[str]:
+def problems(texts: dict[str, str], translated: dict[Msgid, Msgid]) -> list[str]:
     """Return the texts without a translation."""
     return [
         f"{file}: no Japanese for {msgid!r}" for msgid, file in sorted(texts.items()) if not translated.get(msgid)
@@ -125,8 +131,8 @@ def is_stale(catalog: Catalog) -> bool:
         return True
 
 
-def _pairs(catalog: Catalog) -> dict[str, str]:
-    return {str(message.id): str(message.string) for message in catalog if message.id}
+def _pairs(catalog: Catalog) -> dict[Msgid, Msgid]:
+    return {_frozen(message.id): _frozen(message.string) for message in catalog if message.id}
 
 
 def main(arguments: list[str]) -> int:
@@ -143,7 +149,7 @@ def main(arguments: list[str]) -> int:
             write_po(po, catalog, width=110, include_lineno=False)
             write_mo(mo, catalog)
     unused = [msgid for msgid in translated if msgid not in texts and msgid not in foreign]
-    for line in (*wrong, *(f"note: translated, but no longer used: {msgid!r}" for msgid in sorted(unused))):
+    for line in (*wrong, *(f"note: translated, but no longer used: {msgid!r}" for msgid in sorted(unused, key=str))):
         sys.stdout.write(line + "\n")
     return 1 if wrong else 0
 

@@ -19,12 +19,16 @@ def absence_problems(settings: Settings, place: Callable[[KeyPath], Place]) -> I
 def _absences(settings: Settings) -> Iterator[tuple[KeyPath, WrongError]]:
     for index, peer in enumerate(settings.peers):
         if not os.access(peer.card, os.R_OK):
-            hint = "ask the other site for it, and compare it by telephone"
-            yield ("peer", index, "card"), WrongError("there is no readable file {path}", hint, path=peer.card)
+            yield ("peer", index, "card"), WrongError(
+                "there is no readable file {path}", "ask the other site for it, and compare it by telephone",
+                path=peer.card,
+            )
     for index, officer in enumerate(settings.officers):
         if not os.access(officer.card, os.R_OK):
-            hint = "ask the officer for it, and compare it in person"
-            yield ("officer", index, "card"), WrongError("there is no readable file {path}", hint, path=officer.card)
+            yield ("officer", index, "card"), WrongError(
+                "there is no readable file {path}", "ask the officer for it, and compare it in person",
+                path=officer.card,
+            )
     for index, dataset in enumerate(settings.datasets):
         source = dataset.source
         if isinstance(source, FilesSource):
