@@ -176,7 +176,7 @@ class Catalog:
                 marks = ",".join("?" * len(batch))
                 rows = connection.execute(
                     "SELECT chunk, frames.frame, chunks.offset, length FROM chunks JOIN frames ON "
-                    f"frames.id = chunks.frame WHERE chunk IN ({marks})", batch,  # noqa: S608
+                    f"frames.id = chunks.frame WHERE chunk IN ({marks})", batch,
                 )
                 for chunk, frame, offset, length in rows:
                     found[ChunkId(chunk)] = Extent(FrameId(frame), offset, length)
@@ -190,7 +190,7 @@ class Catalog:
                 marks = ",".join("?" * len(batch))
                 rows = connection.execute(
                     "SELECT name, session, slot, frame, offset, sealed_length, plain_length, encoding, bases "
-                    f"FROM frames JOIN packs ON packs.id = frames.pack WHERE frame IN ({marks})", batch,  # noqa: S608
+                    f"FROM frames JOIN packs ON packs.id = frames.pack WHERE frame IN ({marks})", batch,
                 )
                 for name, session, slot, *record in rows:
                     place = FramePlace(ObjectName(name), session, slot, _record(*record))
@@ -230,7 +230,7 @@ class Catalog:
         with self._transaction() as connection:
             marks = ",".join("?" * len(sequences))
             connection.execute(
-                f"DELETE FROM versions WHERE dataset = ? AND sequence NOT IN ({marks})",  # noqa: S608
+                f"DELETE FROM versions WHERE dataset = ? AND sequence NOT IN ({marks})",
                 (dataset, *sequences),
             )
 

@@ -11,7 +11,6 @@ from jbackupd.engine.closure import Budget, Closures, reach
 from jbackupd.engine.earlier import EarlierTree, Versions, open_previous
 from jbackupd.engine.encode import Encoder
 from jbackupd.engine.taking import Progress, Taking
-from jbackupd.format.index import IndexedPack
 from jbackupd.format.point import PointBody, PointHeader
 from jbackupd.model.clock import Clock
 from jbackupd.model.errors import TryLaterError
@@ -66,10 +65,10 @@ def run_backup(
     budget = budget or Budget()
     chain = vault.points.chain(dataset)
     session = keyring.new_session(begun_at)
-    vault.store.put(ObjectKind.KEY, session.key_object)
+    for key_object in (keyring.epoch_object(), session.key_object):
+        vault.store.put(ObjectKind.KEY, key_object)
     writer = PackWriter(
-        vault.store, vault.catalog, tenant=vault.tenant, session_id=session.session_id, session_key=session.key,
-        durable=lambda pack: settle(pack),
+        vault.store, vault.catalog, tenant=vault.tenant, session_id=session.session_id, session_key=session.key
     )
     closures = Closures(vault.catalog)
     encoder = Encoder(vault.reader, writer, closures, budget, plain_level=plain_level)
@@ -79,8 +78,7 @@ def run_backup(
         versions=versions, progress=progress,
     )
 
-    def settle(pack: IndexedPack) -> None:
-        taking.settle(pack)
+    writer.durable = taking.settle
 
     def commit() -> Committed:
         body = PointBody(

@@ -28,7 +28,7 @@ class Budget:
     frames: int = CLOSURE_FRAMES_MAX
     plain_bytes: int = CLOSURE_BYTES_MAX
 
-    def allows(self, closure: dict[bytes, int]) -> bool:
+    def allows(self, closure: dict[FrameId, int]) -> bool:
         """Tell whether a frame may be encoded against bases with this joint closure."""
         return len(closure) < self.frames and sum(closure.values()) < self.plain_bytes
 
@@ -39,9 +39,9 @@ class Closures:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
         self._lock = threading.Lock()
-        self._known: dict[FrameId, dict[bytes, int]] = {}
+        self._known: dict[FrameId, dict[FrameId, int]] = {}
 
-    def of(self, extent: Extent) -> dict[bytes, int]:
+    def of(self, extent: Extent) -> dict[FrameId, int]:
         """Return the closure of an extent's frame: frame ids with plain lengths.
 
         Raises:
@@ -58,9 +58,18 @@ class Closures:
                 self._known[extent.frame] = known
         return known
 
+    def has(self, extents: Iterable[Extent]) -> bool:
+        """Tell whether everything that these extents need is in the catalog."""
+        try:
+            for extent in extents:
+                self.of(extent)
+        except MissingObjectError:
+            return False
+        return True
+
 
 def reach(
-    catalog: Catalog, frames: Iterable[FrameId], *, plain_lengths: dict[bytes, int] | None = None
+    catalog: Catalog, frames: Iterable[FrameId], *, plain_lengths: dict[FrameId, int] | None = None
 ) -> set[ObjectName]:
     """Return the packs that hold frames and everything that these need.
 

@@ -11,6 +11,7 @@ from jbackupd.codec.compress import compress
 from jbackupd.codec.resemblance import find_stretches
 from jbackupd.engine.closure import Budget, Closures
 from jbackupd.engine.draft import Draft, slice_extents
+from jbackupd.model.ids import FrameId
 from jbackupd.model.records import Encoding, Extent
 from jbackupd.vault.reader import FrameReader
 from jbackupd.vault.writer import EncodedFrame, PackWriter
@@ -99,14 +100,14 @@ class Encoder:
 
 
 def affordable(
-    candidates: list[Extent], closure_of: Callable[[Extent], dict[bytes, int]], budget: Budget
+    candidates: list[Extent], closure_of: Callable[[Extent], dict[FrameId, int]], budget: Budget
 ) -> tuple[Extent, ...]:
     """Return the candidates, in order, whose joint closure stays within a budget.
 
     An extent that would exceed it is left out, and later ones may still fit.
     """
     chosen: list[Extent] = []
-    closure: dict[bytes, int] = {}
+    closure: dict[FrameId, int] = {}
     for extent in dict.fromkeys(candidates):
         joint = closure | closure_of(extent)
         if budget.allows(joint):

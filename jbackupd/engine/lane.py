@@ -72,6 +72,8 @@ class Lane:
             alone: Its frames hold nothing else.
             anchored: Collect anchors, returned by `end`.
         """
+        if reference is not None and not self._closures.has(reference.extents):
+            reference = None
         if alone or (reference is not None and not self._has_room_for(reference)):
             self.close_draft()
         self._content = Content()

@@ -47,6 +47,7 @@ class Taking:
         self._earlier = earlier
         self._versions = versions
         self._report = progress
+        self._closures = closures
         hashes = vault.keys.content_hash()
         self._files, self._trees = (
             Lane(vault.catalog, hashes, encoder.submit, closures=closures, budget=budget) for _ in range(2)
@@ -78,7 +79,11 @@ class Taking:
         )
         if item.type is not EntryType.FILE:
             self._queue(replace(entry, size=0), None)
-        elif earlier is not None and self._earlier.is_unchanged(entry, earlier):
+        elif (
+            earlier is not None and self._earlier.is_unchanged(entry, earlier)
+            # What was lost from the vault is read and stored again, unchanged or not.
+            and self._closures.has(earlier.extents)
+        ):
             self._queue(replace(entry, digest=earlier.digest, extents=earlier.extents), None)
             if entry.size >= LARGE_BYTES:
                 self._versions.carry(item.path)

@@ -59,7 +59,7 @@ def check_path(path: bytes) -> None:
     if not path or len(path) > PATH_BYTES_MAX or b"\0" in path:
         raise FormatError("a tree names an impossible path")
     if any(part in (b"", b".", b"..") for part in path.split(b"/")):
-        raise FormatError("a tree names a path that would leave its folder: {path}", path=path.decode("utf-8", "replace"))
+        raise FormatError("a tree names a path that would leave its folder: {path}", path=repr(path))
 
 
 def encode_entry(entry: TreeEntry) -> bytes:

@@ -39,19 +39,18 @@ class PackWriter:
         store: Where packs go.
         catalog: Learns of a pack once it is durable.
         session_key: The run's key; the session's key object must be durable already.
-        durable: Called on the caller's thread with each pack that has become durable.
     """
 
     def __init__(
         self, store: ObjectStore, catalog: Catalog, *, tenant: TenantId, session_id: bytes, session_key: bytes,
-        durable: Callable[[IndexedPack], None],
     ) -> None:
         self._store = store
         self._catalog = catalog
         self._tenant = tenant
         self._session_id = session_id
         self._session_key = session_key
-        self._durable = durable
+        self.durable: Callable[[IndexedPack], None] = lambda _: None
+        """Called on the caller's thread with each pack that is durable and in the catalog."""
         self._builder: PackBuilder | None = None
         self._thread = ThreadPoolExecutor(1, "pack-writer")
         self._writing: list[Future[IndexedPack]] = []
@@ -95,4 +94,4 @@ class PackWriter:
         return pack
 
     def _settle_oldest(self) -> None:
-        self._durable(self._writing.pop(0).result())
+        self.durable(self._writing.pop(0).result())
