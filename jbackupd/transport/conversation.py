@@ -31,7 +31,7 @@ from jbackupd.protocol.messages import (
     Receipt,
     Stored,
 )
-from jbackupd.runtime.settle import settled
+from jbackupd.runtime.offload import settled
 from jbackupd.transport.channel import Channel
 from jbackupd.transport.holding import Holder, Limits, Offload
 
@@ -169,14 +169,15 @@ class Conversation:
 
     async def _answer_get(self, get: Get) -> None:
         read = self._offload(self._holder.read, self.site, TenantId(get.tenant), get.ref, get.offset, get.length)
-        rest = memoryview(await read)
+        data, size = await read
+        rest = memoryview(data)
         while rest:
             piece = rest[: self._limits.send.piece(DATA_BYTES_MAX)]
             await self._limits.send.spend(len(piece) + HEAD_BYTES)
             self._answerer.data(piece)
             await self._flush()
             rest = rest[len(piece) :]
-        self._answerer.answer(End())
+        self._answerer.answer(End(size=size))
 
     async def _take(self, data: memoryview) -> None:
         incoming = self._incoming
