@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import secrets
+from collections.abc import Iterable
 
 from jbackupd.codec.hashing import name_of
 from jbackupd.model.errors import DamageError, FormatError, JbackupdError, MissingObjectError, NotFoundError
@@ -123,6 +124,15 @@ class ObjectStore:
             raise FormatError(
                 "the folder {folder} holds something that is not an object", str(error), folder=folder
             ) from error
+
+    def settle(self, refs: Iterable[ObjectRef]) -> None:
+        """Make the names of objects that are there durable.
+
+        A process that was killed between its rename and its sync of the folder leaves a name that
+        others see and a power cut takes away again: nothing may be built on it before this.
+        """
+        for folder in sorted({posixpath.dirname(self.path(ref)) for ref in refs}):
+            self.files.sync_folder(folder)
 
     def clear_temporary(self) -> int:
         """Remove what an interrupted write left behind; return how many files. Only the writer may call it."""

@@ -150,6 +150,12 @@ class MemoryFiles:
         """Log that a fact was acknowledged."""
         self._record(Mark(fact))
 
+    def restarted(self) -> MemoryFiles:
+        """Return the same machine as a new process finds it after a kill: nothing is lost, nothing more is durable."""
+        files = MemoryFiles(self.root)
+        files.log, files._ids = self.log, self._ids
+        return files
+
     # --- Files ---------------------------------------------------------------------------------
 
     def read(self, path: str) -> bytes:

@@ -219,16 +219,16 @@ def key_of(disk: Folder) -> Key:
 
 
 def _describe(kept: Sequence[Pending], pending: Sequence[Pending]) -> str:
-    return ", ".join(
-        f"{'kept' if effect in kept else 'LOST'} {_name(effect)}" for effect in pending
-    ) or "nothing was unsynced"
+    lost = [_name(effect) for effect in pending if effect not in kept]
+    more = f" and {len(lost) - 4} more" if len(lost) > 4 else ""
+    return f"lost: {', '.join(lost[:4])}{more}" if lost else "nothing was lost"
 
 
 def _name(effect: Pending) -> str:
     match effect:
         case Write(file, offset, data):
-            return f"write file {file} {offset}+{len(data)}"
+            return f"write of file {file} at {offset}, {len(data)} bytes"
         case Cut(file, length):
-            return f"cut file {file} to {length}"
+            return f"cut of file {file} to {length}"
         case Entry(folder, name, target):
-            return f"{'remove' if target is None else 'set'} name {name} in folder {folder}"
+            return f"{'removal' if target is None else 'setting'} of {name[:16]} in folder {folder}"

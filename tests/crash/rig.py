@@ -1,0 +1,209 @@
+"""Runs real code on a file system that forgets, cuts the power at every step, and counts broken promises.
+
+A scenario prepares a disk, does something on it, and checks what is left after a cut. Three sweeps:
+
+* `cut_everywhere`: every disk that a power cut during one run may leave.
+* `kill_then_cut`: the process is killed at every call, a new one goes on with what it sees in the
+  page cache, finishes, and then the power is cut. What it saw and trusted may never have been durable.
+* `kill_everywhere`: the process is killed at every call and a new one goes on.
+
+SQLite does not go through `Files`. Its database is a value beside the disk: a cut leaves the version
+of that moment, the version from before the run, or nothing.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from jbackupd.catalog.database import Catalog
+from tests.crash.memory import Call, Killed, MemoryFiles
+from tests.crash.states import CrashState, Key, crash_states, folder_of, key_of
+
+
+class Sqlite:
+    """The catalog's database over time: which bytes it had when the log had so many events."""
+
+    def __init__(self, image: bytes | None = None) -> None:
+        self.catalog = catalog_of(image)
+        self.images: list[bytes] = [self._image()]
+        self._changes = self._total_changes()
+        self._at: list[int] = []
+
+    def observe(self) -> None:
+        """Look at the database before an event; called once for each."""
+        if self._total_changes() != self._changes:
+            self._changes = self._total_changes()
+            self.images.append(self._image())
+        self._at.append(len(self.images) - 1)
+
+    def image(self, position: int) -> bytes:
+        """Return the newest database that may have been on the disk when so many events had happened."""
+        return self.images[self._at[position]] if position < len(self._at) else self._image()
+
+    def _image(self) -> bytes:
+        with self.catalog._lock:
+            return self.catalog._connection.serialize()
+
+    def _total_changes(self) -> int:
+        with self.catalog._lock:
+            return self.catalog._connection.total_changes
+
+
+def catalog_of(image: bytes | None) -> Catalog:
+    """Return a catalog in memory from a database's bytes; a new one without."""
+    catalog = Catalog(":memory:")
+    if image is not None:
+        catalog._connection.deserialize(image)
+        catalog.is_new = False
+    return catalog
+
+
+class Scenario(Protocol):
+    """Something that must survive."""
+
+    name: str
+
+    def prepare(self) -> Key:
+        """Return the disk before the run, all of it durable."""
+        ...
+
+    def run(self, files: MemoryFiles, catalog: Catalog) -> None:
+        """Do it once, beginning with what a start of the program does; `files.mark` what is acknowledged."""
+        ...
+
+    def check(self, files: MemoryFiles, catalog: Catalog, facts: Sequence[object]) -> None:
+        """Raise if the disk breaks a promise; begins with what a start of the program does."""
+        ...
+
+    def essence(self, key: Key) -> object:
+        """Return what of a disk can make a difference for `check`."""
+        ...
+
+
+@dataclass(slots=True)
+class Score:
+    """What a sweep found."""
+
+    states: int = 0
+    """Different disks."""
+    checked: int = 0
+    """Recoveries that were run on them: disks that differ only in leftovers count once, each with three catalogs."""
+    violations: int = 0
+    """Recoveries that broke a promise."""
+    first: str = ""
+    """The first one, for people."""
+    verdicts: dict[object, bool] = field(default_factory=dict)
+
+    def note(self, error: BaseException, where: str) -> None:
+        """Count a violation."""
+        self.violations += 1
+        if not self.first:
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            self.first = f"{where}: {type(error).__name__} at {last.filename.rsplit('/', 1)[-1]}:{last.lineno}: {error}"
+
+
+def cut_everywhere(scenario: Scenario, *, seed: int = 0, subsets_max: int = 64, enough: int = 0) -> Score:
+    """Run once and check every disk that a power cut may leave.
+
+    Args:
+        enough: Stop after so many violations; 0 for never.
+    """
+    before = scenario.prepare()
+    files, sqlite = _machine(before)
+    scenario.run(files, sqlite.catalog)
+    score = Score()
+    states = crash_states(folder_of(before), files.log, seed=seed, subsets_max=subsets_max)
+    _check_all(scenario, states, sqlite, score, enough)
+    return score
+
+
+def kill_then_cut(scenario: Scenario, *, seed: int = 0, subsets_max: int = 64, enough: int = 0,
+                  every: int = 1) -> Score:
+    """Kill at every call, go on in a new process, and cut the power when that has finished."""
+    before = scenario.prepare()
+    score = Score()
+    for files, sqlite in _killed(scenario, before, every):
+        again = Sqlite(sqlite.image(len(files.log)))
+        files.observer = None
+        scenario.run(files, again.catalog)
+        end = len(files.log)
+        states = crash_states(
+            folder_of(before), files.log, seed=seed, subsets_max=subsets_max, positions=range(end, end + 1)
+        )
+        _check_all(scenario, states, again, score, enough)
+        if enough and score.violations >= enough:
+            break
+    return score
+
+
+def kill_everywhere(scenario: Scenario, *, every: int = 1) -> Score:
+    """Kill at every call and check what a new process makes of it."""
+    before = scenario.prepare()
+    score = Score()
+    for files, sqlite in _killed(scenario, before, every):
+        facts = tuple(event.fact for event in files.log if hasattr(event, "fact"))
+        state = CrashState(len(files.log), facts, key_of(files.root), "the process was killed")
+        _check_all(scenario, iter([state]), sqlite, score, 0)
+    return score
+
+
+def calls_of(scenario: Scenario, faulty: frozenset[str] | None = None) -> int:
+    """Return how many calls a run makes."""
+    files, sqlite = _machine(scenario.prepare(), fault=lambda call: None)
+    if faulty is not None:
+        files.faulty = faulty
+    scenario.run(files, sqlite.catalog)
+    return files.calls
+
+
+def _killed(scenario: Scenario, before: Key, every: int) -> Iterator[tuple[MemoryFiles, Sqlite]]:
+    """Yield the machine after a kill at each call of a run, ready for a new process."""
+    number = 1
+    while True:
+        files, sqlite = _machine(before, fault=_kill_at(number))
+        try:
+            scenario.run(files, sqlite.catalog)
+        except Killed:
+            yield files.restarted(), sqlite
+        else:
+            return
+        number += every
+
+
+def _kill_at(number: int) -> Callable[[Call], None]:
+    def fault(call: Call) -> None:
+        if call.number == number:
+            raise Killed
+
+    return fault
+
+
+def _machine(before: Key, fault: Callable[[Call], None] | None = None) -> tuple[MemoryFiles, Sqlite]:
+    files, sqlite = MemoryFiles(folder_of(before), fault), Sqlite()
+    files.observer = sqlite.observe
+    return files, sqlite
+
+
+def _check_all(scenario: Scenario, states: Iterator[CrashState], sqlite: Sqlite, score: Score, enough: int) -> None:
+    for state in states:
+        score.states += 1
+        for word, image in (
+            ("a lost", None), ("the newest", sqlite.image(state.position)), ("the oldest", sqlite.images[0]),
+        ):
+            essence = scenario.essence(state.key), state.facts, image
+            if essence in score.verdicts:
+                continue
+            score.verdicts[essence] = True
+            score.checked += 1
+            where = f"cut after {state.position} events, {word} catalog, {state.kept}"
+            try:
+                scenario.check(MemoryFiles(state.disk()), catalog_of(image), state.facts)
+            except Exception as error:
+                score.verdicts[essence] = False
+                score.note(error, where)
+        if enough and score.violations >= enough:
+            return
+
