@@ -156,8 +156,9 @@ def _account(row: Any) -> Account:
 
 def _scrypt(password: str, salt: bytes, n: int, r: int, p: int) -> bytes:
     # A password typed with full-width letters is the same password.
-    plain = unicodedata.normalize("NFKC", password[:PASSWORD_CHARACTERS_MAX]).strip().encode("utf-8", "backslashreplace")
-    return hashlib.scrypt(plain, salt=salt, n=n, r=r, p=p, maxmem=_MEMORY_BYTES, dklen=32)
+    plain = unicodedata.normalize("NFKC", password[:PASSWORD_CHARACTERS_MAX]).strip()
+    typed = plain.encode("utf-8", "backslashreplace")
+    return hashlib.scrypt(typed, salt=salt, n=n, r=r, p=p, maxmem=_MEMORY_BYTES, dklen=32)
 
 
 def _base64(data: bytes) -> str:

@@ -20,11 +20,9 @@ LIFETIME_SECONDS = 12 * 3600
 SESSIONS_MAX = 500
 HANDLES_MAX = 2000
 """Searches and persons that a session's pages may still point to."""
-FREE_FAILURES = 3
-"""So many wrong passwords cost nothing; then 2, 4, 8 ... seconds."""
-DELAY_SECONDS_MAX = 15 * 60
 FORGET_SECONDS = 60 * 60
-_NAMES_MAX = 10_000
+"""After this long without a try the failures of a name are forgotten."""
+NAMES_MAX = 10_000
 
 
 @dataclass
@@ -110,41 +108,45 @@ class _Failures:
 
 
 class LockOut:
-    """Growing delay after failed sign-ins, by the name that was tried, known or not."""
+    """Growing delay after failed sign-ins, for one kind of name (accounts, known or not; clients).
 
-    def __init__(self, clock: Clock) -> None:
+    Args:
+        clock: Only its monotonic time counts.
+        free: So many failures in a row cost nothing; then 2, 4, 8 ... seconds.
+        delay_seconds_max: The longest wait.
+    """
+
+    def __init__(self, clock: Clock, *, free: int, delay_seconds_max: float) -> None:
         self._clock = clock
+        self._free = free
+        self._longest = delay_seconds_max
         self._lock = threading.Lock()
         self._failures: OrderedDict[str, _Failures] = OrderedDict()
 
-    def wait_seconds(self, name: str) -> float:
-        """Return how long this name must wait before its next try; 0 if it may try now."""
-        with self._lock:
-            failures = self._failures.get(name)
-            if failures is None:
-                return 0.0
-            return max(0.0, failures.last + delay_after(failures.count) - self._clock.monotonic())
+    def attempt(self, name: str) -> float:
+        """Return the seconds that a name must wait; 0 if it may try now.
 
-    def failed(self, name: str) -> None:
-        """Count a wrong password. Called before the check too, so that many tries at once count as many."""
+        An admitted try counts as failed until `succeeded`, so that a hundred at once do not count as one.
+        """
         now = self._clock.monotonic()
         with self._lock:
             failures = self._failures.setdefault(name, _Failures())
             if now - failures.last > FORGET_SECONDS:
                 failures.count = 0
-            failures.count += 1
-            failures.last = now
+            wait = failures.last + self._delay(failures.count) - now
+            if wait > 0:
+                return wait
+            failures.count, failures.last = failures.count + 1, now
             self._failures.move_to_end(name)
-            while len(self._failures) > _NAMES_MAX:
+            while len(self._failures) > NAMES_MAX:
                 self._failures.popitem(last=False)
+            return 0.0
 
     def succeeded(self, name: str) -> None:
         """Forget a name's failures."""
         with self._lock:
             self._failures.pop(name, None)
 
-
-def delay_after(failures: int) -> float:
-    """Return the seconds that must pass after so many failures in a row."""
-    beyond = failures - FREE_FAILURES
-    return float(min(2**beyond, DELAY_SECONDS_MAX)) if 0 < beyond < 30 else (DELAY_SECONDS_MAX if beyond >= 30 else 0.0)
+    def _delay(self, failures: int) -> float:
+        beyond = min(failures - self._free, 30)
+        return min(float(2**beyond), self._longest) if beyond > 0 else 0.0
