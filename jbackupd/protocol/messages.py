@@ -245,9 +245,14 @@ class Receipt(Message, frozen=True):
 
 
 class End(Message, frozen=True):
-    """All data frames of a get were sent; fewer bytes than asked for mean that the object ends there."""
+    """All data frames of a get were sent; fewer bytes than asked for mean that the object ends there.
+
+    Attributes:
+        size: Bytes of the whole object.
+    """
 
     frame_type: ClassVar[FrameType] = FrameType.END
+    size: Size
 
 
 class HeadsAre(Message, frozen=True):

@@ -84,6 +84,6 @@ class Holder(Protocol):
         """Return points of a dataset in order, from a sequence number on; at most POINTS_MAX."""
         ...
 
-    def read(self, peer: SiteId, tenant: TenantId, ref: ObjectRef, offset: int, length: int) -> bytes:
-        """Return a range of an object; shorter only at its end."""
+    def read(self, peer: SiteId, tenant: TenantId, ref: ObjectRef, offset: int, length: int) -> tuple[bytes, int]:
+        """Return a range of an object, shorter only at its end, and the size of the whole object."""
         ...

@@ -15,6 +15,7 @@ from jbackupd.protocol.messages import (
     HAVE_ITEMS_MAX,
     Commit,
     Declare,
+    End,
     Get,
     Have,
     Head,
@@ -137,21 +138,27 @@ class Link:
     async def get(self, tenant: TenantId, ref: ObjectRef, offset: int, length: int) -> AsyncIterator[bytes]:
         """Yield a range of an object in pieces of up to 1 MiB, unchecked; it ends early only where the object ends."""
         asked: deque[tuple[int, Waiting]] = deque()
-        position, end = offset, offset + length
-        while asked or position < end:
-            while position < end and len(asked) < GETS_AHEAD:
-                wanted = min(GET_BYTES_MAX, end - position)
-                await self.limits.receive.spend(wanted)
-                request = Get(tenant=tenant, kind=ref.kind, name=ref.name, offset=position, length=wanted)
-                asked.append((wanted, await self._dialogue.begin(request)))
-                position += wanted
-            wanted, waiting = asked.popleft()
-            await self._end(waiting, Message)
-            data = b"".join(waiting.pieces)
-            if data:
-                yield data
-            if len(data) < wanted:
-                return
+        position, end, ahead = offset, offset + length, 1
+        try:
+            while asked or position < end:
+                while position < end and len(asked) < ahead:
+                    wanted = min(GET_BYTES_MAX, end - position)
+                    await self.limits.receive.spend(wanted)
+                    request = Get(tenant=tenant, kind=ref.kind, name=ref.name, offset=position, length=wanted)
+                    asked.append((position, await self._dialogue.begin(request)))
+                    position += wanted
+                begun, waiting = asked.popleft()
+                answer = await self._end(waiting, End)
+                # The first answer tells the object's size: only then is it known how much may be asked for ahead.
+                end, ahead = min(end, answer.size), GETS_AHEAD
+                data = b"".join(waiting.pieces)
+                if len(data) != max(0, min(begun + GET_BYTES_MAX, end) - begun):
+                    raise ProtocolError("unable to read {object}: {site} left bytes out", object=ref, site=self.site)
+                if data:
+                    yield data
+        finally:
+            for _, waiting in asked:
+                waiting.answer.cancel()
 
     async def declare(self, declaration: bytes) -> None:
         """Hand over a declaration of a site's loss; return when the peer has verified and kept it."""

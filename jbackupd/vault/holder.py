@@ -148,11 +148,12 @@ class VaultHolder:
         wanted = [point for point in chain if point.header.sequence >= from_sequence]
         return [PointItem(p.header.sequence, p.name, p.length) for p in wanted[:POINTS_MAX]]
 
-    def read(self, peer: SiteId, tenant: TenantId, ref: ObjectRef, offset: int, length: int) -> bytes:
-        """Return a range of an object; shorter only at its end."""
+    def read(self, peer: SiteId, tenant: TenantId, ref: ObjectRef, offset: int, length: int) -> tuple[bytes, int]:
+        """Return a range of an object, shorter only at its end, and the size of the whole object."""
         store = self._for_reading(peer, tenant).store
-        rest = store.size(ref) - offset
-        return store.read(ref, offset, min(length, rest)) if rest > 0 else b""
+        size = store.size(ref)
+        rest = min(length, size - offset)
+        return (store.read(ref, offset, rest) if rest > 0 else b""), size
 
     def _check_header(self, peer: SiteId, tenant: TenantId, header: PointHeader) -> None:
         """Refuse another tenant's point, and one that its maker sends under an epoch that is over.
