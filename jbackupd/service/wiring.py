@@ -1,0 +1,213 @@
+"""Builds everything from settings: the only place that knows which class stands behind which protocol.
+
+For commands that work without the daemon (--local, reading, verifying) these are plain blocking functions; the daemon
+builds on the same ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import NoReturn
+
+from jbackupd.catalog.database import Catalog
+from jbackupd.codec.signing import SiteVerifier
+from jbackupd.format.identity import Card, CardKind, decode_card
+from jbackupd.model.errors import BusyError, ConfigError, FormatError, KeyMissingError, NotFoundError, StorageError
+from jbackupd.model.ids import SiteId, TenantId, is_word
+from jbackupd.service.lock import state_lock
+from jbackupd.settings.schema import Settings
+from jbackupd.storage.files import PosixFiles
+from jbackupd.vault.identity import SiteIdentity, load_identity
+from jbackupd.vault.keyring import Keyring, KeySource
+from jbackupd.vault.rebuild import reconcile
+from jbackupd.vault.store import ObjectStore
+from jbackupd.vault.vault import PointList, Vault
+
+VAULTS = "vaults"
+CATALOGS = "catalog"
+
+
+@dataclass(frozen=True)
+class Site:
+    """This site as its settings and its state folder make it.
+
+    Attributes:
+        files: The state folder.
+        cards: The cards of the peers.
+        verifiers: Who may sign points and receipts: the peers and this site itself.
+    """
+
+    settings: Settings
+    files: PosixFiles
+    identity: SiteIdentity
+    cards: Mapping[SiteId, Card]
+    verifiers: Mapping[SiteId, SiteVerifier]
+
+
+def open_site(settings: Settings) -> Site:
+    """Read this site's identity and the cards of its peers. Blocks.
+
+    Raises:
+        NotFoundError: The site has no identity yet.
+        ConfigError: A card cannot be used.
+    """
+    files = PosixFiles(settings.site.state)
+    identity = load_identity(files, settings.site.id)
+    cards = peer_cards(settings)
+    verifiers = {site: card.verifier for site, card in cards.items()} | {identity.site: identity.signer.public}
+    return Site(settings, files, identity, cards, verifiers)
+
+
+def peer_cards(settings: Settings) -> dict[SiteId, Card]:
+    """Read the cards of all peers. Blocks.
+
+    Raises:
+        ConfigError: A card is missing, damaged, or another site's.
+    """
+    return {peer.id: read_card(peer.card, CardKind.SITE, peer.id) for peer in settings.peers}
+
+
+def read_card(path: str, kind: CardKind, expected: str) -> Card:
+    """Read a card that the configuration names.
+
+    Raises:
+        ConfigError: It is missing, damaged, or somebody else's.
+    """
+    try:
+        with open(path, "rb") as file:
+            card = decode_card(file.read(), kind)
+    except (OSError, FormatError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise ConfigError(
+            "unable to use the card of {id}: {path}: {reason}", "fetch the card from {id} and compare its fingerprint",
+            id=expected, path=path, reason=reason,
+        ) from error
+    if card.id != expected:
+        raise ConfigError(
+            "unable to use the card of {id}: {path} is the card of {found}", "name the right file",
+            id=expected, path=path, found=card.id,
+        )
+    return card
+
+
+def store_of(files: PosixFiles, tenant: TenantId) -> ObjectStore:
+    """Return the objects of a tenant, its own or held."""
+    return ObjectStore(files, f"{VAULTS}/{tenant}")
+
+
+def tenants_here(files: PosixFiles) -> list[TenantId]:
+    """Return the tenants that have a vault in a state folder, own and held, sorted."""
+    if not files.exists(VAULTS):
+        return []
+    return [TenantId(name) for name in files.names(VAULTS) if is_word(name)]
+
+
+def known_verifiers(settings: Settings) -> dict[SiteId, SiteVerifier]:
+    """Return who may sign points, as far as it is known here: a machine without an identity still reads. Blocks."""
+    found = {site: card.verifier for site, card in peer_cards(settings).items()}
+    with contextlib.suppress(NotFoundError):
+        identity = load_identity(PosixFiles(settings.site.state), settings.site.id)
+        found[identity.site] = identity.signer.public
+    return found
+
+
+def point_lists(settings: Settings, tenant: TenantId | None = None) -> list[PointList]:
+    """Return the points of one tenant's vault, or of every vault of this site; needs no keys and no lock. Blocks.
+
+    Raises:
+        NotFoundError: The tenant has no vault here.
+    """
+    files, verifiers = PosixFiles(settings.site.state), known_verifiers(settings)
+    tenants = tenants_here(files) if tenant is None else [tenant]
+    return [PointList(existing_store(files, name), verifiers) for name in tenants]
+
+
+def existing_store(files: PosixFiles, tenant: TenantId) -> ObjectStore:
+    """Return the objects of a tenant.
+
+    Raises:
+        NotFoundError: The tenant has no vault here.
+    """
+    store = store_of(files, tenant)
+    if not store.exists():
+        raise NotFoundError(
+            "there is no vault of {tenant} in {state}", "make it with 'jbackupd vault init {tenant}'",
+            tenant=tenant, state=files.root,
+        )
+    return store
+
+
+class NoKeys:
+    """The keys of a site that only stores: none."""
+
+    def __init__(self, tenant: TenantId) -> None:
+        self._tenant = tenant
+
+    def content_hash(self) -> NoReturn:
+        """Refuse."""
+        raise self._missing()
+
+    def session_key(self, session_id: bytes) -> NoReturn:
+        """Refuse."""
+        raise self._missing()
+
+    def _missing(self) -> KeyMissingError:
+        return KeyMissingError(
+            "this site holds {tenant} sealed, without its keys",
+            "read it at the site that owns it, or recover the keys from shares with 'jbackupd key recover'",
+            tenant=self._tenant,
+        )
+
+
+def keys_of(files: PosixFiles, tenant: TenantId, identity: SiteIdentity | None) -> KeySource:
+    """Return what keys of a tenant this site has: its keyring, or none."""
+    if identity is not None:
+        with contextlib.suppress(KeyMissingError):
+            return Keyring.open(files, tenant, local_key=identity.local_key)
+    return NoKeys(tenant)
+
+
+@contextlib.contextmanager
+def open_vault(settings: Settings, tenant: TenantId, keys: KeySource | None = None) -> Iterator[Vault]:
+    """Open a tenant's vault for reading, whether or not a daemon is running. Blocks.
+
+    The catalog on disk is used under the state folder's lock; while somebody else holds it, or the folder cannot be
+    written, a catalog in memory is made from the vault's indexes.
+
+    Args:
+        settings: Of this site.
+        tenant: Whose vault.
+        keys: Instead of this site's own, for example recovered from shares.
+
+    Raises:
+        NotFoundError: The tenant has no vault here.
+    """
+    files = PosixFiles(settings.site.state)
+    store = existing_store(files, tenant)
+    identity: SiteIdentity | None = None
+    with contextlib.suppress(NotFoundError):
+        identity = load_identity(files, settings.site.id)
+    keys = keys or keys_of(files, tenant, identity)
+    with _catalog_for_reading(settings, tenant) as (catalog, is_shared):
+        reconcile(store, catalog, keys, tenant=tenant, with_chunks=is_shared)
+        yield Vault(store, catalog, keys, tenant=tenant, verifiers=known_verifiers(settings))
+
+
+@contextlib.contextmanager
+def _catalog_for_reading(settings: Settings, tenant: TenantId) -> Iterator[tuple[Catalog, bool]]:
+    """Yield a catalog, and whether it is the one on disk that backups use as well."""
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(state_lock(settings.site.state))
+            path = catalog_path(settings, tenant)
+        except (BusyError, StorageError):
+            path = ":memory:"
+        catalog = held.enter_context(contextlib.closing(Catalog(path)))
+        yield catalog, path != ":memory:"
+
+
+def catalog_path(settings: Settings, tenant: TenantId) -> str:
+    """Return where a tenant's catalog lies."""
+    return f"{settings.site.state}/{CATALOGS}/{tenant}.sqlite"
