@@ -18,10 +18,12 @@ from jbackupd.desk.database import Facts, Row, build_database
 from jbackupd.desk.fields import ColumnMap, ExtractEncoding, Field, is_personal_number, personal_number_refused
 from jbackupd.desk.folding import fold_kana, fold_name, fold_number, given_part
 from jbackupd.model.errors import FormatError, InvariantError, UsageError
+from jbackupd.model.texts import to_translate
 from jbackupd.model.wareki import parse_day
 
 LINE_BYTES_MAX = 1 << 20
 """A resident has a few hundred bytes; a longer line is not a resident, and memory stays bounded."""
+_UNUSABLE = to_translate("the extract is not usable as it is; nothing was loaded")
 _BATCH_ROWS = 2000
 _PROOF_VALUES = 2000
 """Values of a column after which it is known not to be 個人番号: chance gives one in nine the right digit."""
@@ -106,7 +108,7 @@ class _Lines:
         while line := self._source.readline(LINE_BYTES_MAX):
             self.number += 1
             if len(line) == LINE_BYTES_MAX:
-                raise _format_error("line {line} of the extract is too long", line=self.number)
+                raise FormatError("line {line} of the extract is too long", _UNUSABLE, line=self.number)
             if self.number == 1 and self._encoding == "utf-8":
                 line = line.removeprefix(b"\xef\xbb\xbf")
             yield self._decode(line)
@@ -126,16 +128,12 @@ class _Lines:
             ) from error
 
 
-def _format_error(message: str, **fields: object) -> FormatError:
-    return FormatError(message, "the extract is not usable as it is; nothing was loaded", **fields)
-
-
 def _next_row(reader: Iterator[list[str]], lines: _Lines) -> list[str] | None:
     try:
         return next(reader, None)
     except csv.Error as error:
-        raise _format_error(
-            "line {line} of the extract is not CSV: {reason}", line=lines.number, reason=str(error)
+        raise FormatError(
+            "line {line} of the extract is not CSV: {reason}", _UNUSABLE, line=lines.number, reason=str(error)
         ) from error
 
 
@@ -144,8 +142,8 @@ def _checked_rows(reader: Iterator[list[str]], lines: _Lines, width: int) -> Ite
         if len(row) == width:
             yield row
         elif row:
-            raise _format_error(
-                "line {line} of the extract has {found} columns, the header has {wanted}",
+            raise FormatError(
+                "line {line} of the extract has {found} columns, the header has {wanted}", _UNUSABLE,
                 line=lines.number, found=len(row), wanted=width,
             )
 

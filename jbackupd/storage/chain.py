@@ -21,6 +21,7 @@ from typing import Any
 
 from jbackupd.model.clock import Clock
 from jbackupd.model.errors import BusyError, DamageError, JbackupdError
+from jbackupd.model.texts import to_translate
 from jbackupd.storage.files import Files, Handle
 
 GENESIS = "0" * 64
@@ -230,17 +231,17 @@ class _Reader:
     def _check(self, line: bytes) -> Entry | None:
         match = _LINE.fullmatch(line)
         if match is None:
-            return self._break("it does not have the form of an entry")
+            return self._break(to_translate("it does not have the form of an entry"))
         digest = match[1].decode("ascii")
         if digest != _digest(self._head, match[2]):
-            return self._break("its digest does not follow from the line before and its content")
+            return self._break(to_translate("its digest does not follow from the line before and its content"))
         try:
             fields = json.loads(match[2])
             sequence, at = fields.pop("sequence"), fields.pop("at")
         except (ValueError, KeyError):
-            return self._break("it does not have the form of an entry")
+            return self._break(to_translate("it does not have the form of an entry"))
         if sequence != self._entries + 1:
-            return self._break("its number does not follow")
+            return self._break(to_translate("its number does not follow"))
         return Entry(sequence, str(at), fields, digest)
 
     def _break(self, reason: str) -> Entry | None:
