@@ -11,13 +11,14 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from jbackupd.model.errors import JbackupdError
-from jbackupd.model.texts import _, in_language
+from jbackupd.model.texts import _, in_language, language
+from jbackupd.model.wareki import show_moment
 
 if TYPE_CHECKING:
     from jbackupd.settings.schema import Settings
@@ -92,6 +93,13 @@ def _plain(value: object) -> object:
 def time_text(moment: datetime) -> str:
     """Return a moment for machines: RFC 3339, UTC, seconds."""
     return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def show_time(moment: datetime, zone: tzinfo) -> str:
+    """Return a moment for people: in both calendars in Japanese, else 2026-11-23 04:10 JST."""
+    if language() == "ja":
+        return show_moment(moment)
+    return f"{moment.astimezone(zone):%Y-%m-%d %H:%M %Z}"
 
 
 def path_fields(path: bytes) -> dict[str, str]:

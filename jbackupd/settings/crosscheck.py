@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 
 from jbackupd.settings.problem import KeyPath, Place, Problem, WrongError
-from jbackupd.settings.schema import Settings
+from jbackupd.settings.schema import FilesSource, Settings
 from jbackupd.settings.suggest import nearest
 
 PlaceOf = Callable[[KeyPath], Place]
@@ -26,6 +27,7 @@ def _contradictions(settings: Settings, place: PlaceOf) -> Iterator[tuple[KeyPat
     ):
         yield from _written_twice(table, ids, place)
     yield from _unknown_names(settings)
+    yield from _same_last_components(settings)
     yield from _own_names(settings)
     wanted, count = settings.approval.declare_lost, len(settings.officers)
     if 0 < count < wanted:
@@ -71,6 +73,18 @@ def _unknown(name: str, table: str, known: Iterable[str]) -> WrongError:
         "did you mean {meant!r}?" if meant else "add a [[{table}]] with this id",
         table=table, text=name, meant=meant,
     )
+
+
+def _same_last_components(settings: Settings) -> Iterator[tuple[KeyPath, WrongError]]:
+    """Find paths of one dataset that would lie under the same name in its points."""
+    for index, dataset in enumerate(settings.datasets):
+        seen: dict[str, str] = {}
+        for position, path in enumerate(dataset.source.paths if isinstance(dataset.source, FilesSource) else ()):
+            name = os.path.basename(path)
+            if name in seen:
+                wrong = WrongError("ends in the same name as {other}", "make a dataset of each", other=seen[name])
+                yield ("dataset", index, "source", "paths", position), wrong
+            seen.setdefault(name, path)
 
 
 def _own_names(settings: Settings) -> Iterator[tuple[KeyPath, WrongError]]:

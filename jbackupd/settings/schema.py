@@ -201,6 +201,9 @@ class FilesSource(Table):
     kind: Literal["files"]
     paths: Annotated[Many[FilePath], Field(min_length=1)] = Field(description="Folders or files to take")
     exclude: Many[Text] = Field(default=(), description="Patterns of names or paths that are left out")
+    one_file_system: bool = Field(
+        default=False, description="Whether other file systems that are mounted below are left out"
+    )
 
 
 class CommandSource(Table):

@@ -144,6 +144,7 @@ def test_all_problems_are_told_at_once_in_the_order_of_lines(problems_of):
         ('paths = ["/srv/juki"]', "paths = []", "needs at least one value"),
         ('paths = ["/srv/juki"]', 'exclude = ["x"]', "is missing"),
         ('kind = "files", ', "", "kind is missing"),
+        ('paths = ["/srv/juki"]', 'paths = ["/srv/juki", "/old/juki"]', "ends in the same name as /srv/juki"),
         ('"imari/juki"\n', '"imari/juki"\ntier = true\n', "must be a whole number without quotes"),
         ('"imari/juki"\n', '"imari/juki"\ntier = 6\n', "must be 5 or less"),
         ('"imari/juki"\n', '"imari/juki"\ntier = 1.0\n', "must be a whole number without quotes"),

@@ -1,0 +1,170 @@
+"""`jbackupd points`, `ls` and `cat`: what is in a vault, looked at without changing it."""
+
+from __future__ import annotations
+
+import codecs
+import stat
+import sys
+from datetime import UTC, datetime, tzinfo
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jbackupd.cli.output import Frame, pass_frame, path_fields, show_path, show_time
+from jbackupd.cli.reading import below, entry_fields, header_fields, opened_point, opened_vault, tree_path
+from jbackupd.model.errors import DamageError, KeyMissingError, NotFoundError, UsageError
+from jbackupd.model.ids import DatasetId
+from jbackupd.model.records import EntryType, TreeEntry
+from jbackupd.model.texts import _
+
+if TYPE_CHECKING:
+    from jbackupd.vault.vault import StoredPoint, Vault
+
+_TYPE_BITS = {EntryType.FILE: stat.S_IFREG, EntryType.FOLDER: stat.S_IFDIR, EntryType.SYMLINK: stat.S_IFLNK}
+
+
+@click.group(help=_("List and show points."))
+def points() -> None:
+    """Group of commands."""
+
+
+@points.command("list", help=_("List the points of a dataset, or of all."))
+@click.argument("dataset", required=False)
+@pass_frame
+def list_points(frame: Frame, dataset: str | None) -> None:
+    """List points; needs no keys and no daemon."""
+    from jbackupd.service.wiring import point_lists
+
+    wanted = DatasetId.parse(dataset) if dataset else None
+    listed: list[StoredPoint] = []
+    for point_list in point_lists(frame.settings(), wanted.tenant if wanted else None):
+        for found in point_list.datasets() if wanted is None else [wanted]:
+            listed += point_list.chain(found)
+    if wanted is not None and not listed:
+        raise NotFoundError("{dataset} has no point", "take one with 'jbackupd backup {dataset}'", dataset=wanted)
+    zone = frame.settings().site.zone
+
+    def text() -> None:
+        for point in listed:
+            mark = "  " + _("incomplete") if point.header.incomplete else ""
+            click.echo(f"{point.label:<32}  {show_time(point.header.taken_at, zone)}  {point.header.site}{mark}")
+
+    frame.emit({"points": [header_fields(point) for point in listed]}, text)
+
+
+@points.command(help=_("Show what one point consists of."))
+@click.argument("point")
+@pass_frame
+def show(frame: Frame, point: str) -> None:
+    """Show a point's clear part, and its statistics where this site has the keys."""
+    with opened_vault(frame, point) as (vault, stored):
+        document = header_fields(stored)
+        needed = vault.points.needed(stored.header.dataset, stored.header.sequence)
+        document["needed_objects"] = len(needed)
+        document["needed_bytes"] = sum(vault.store.size(ref) for ref in needed)
+        document["statistics"] = _statistics(vault, stored)
+    frame.emit(document, lambda: _show_fields(document))
+
+
+def _statistics(vault: Vault, stored: StoredPoint) -> dict[str, Any] | None:
+    try:
+        statistics = vault.open_point(stored).body.statistics
+    except KeyMissingError:
+        return None
+    return {
+        "files": statistics.files,
+        "folders": statistics.folders,
+        "symlinks": statistics.symlinks,
+        "source_bytes": statistics.source_bytes,
+        "new_frames": statistics.new_frames,
+        "delta_frames": statistics.delta_frames,
+        "unreadable": [
+            {**path_fields(missing.path), "reason": missing.reason} for missing in statistics.unreadable
+        ],
+    }
+
+
+def _show_fields(fields: dict[str, Any], indent: str = "") -> None:
+    for key, value in fields.items():
+        if isinstance(value, dict):
+            click.echo(f"{indent}{key}:")
+            _show_fields(value, indent + "  ")
+        elif isinstance(value, list):
+            click.echo(f"{indent}{key}: {len(value)}")
+            for element in value:
+                click.echo(f"{indent}  " + "  ".join(str(part) for part in element.values()))
+        else:
+            click.echo(f"{indent}{key}: {value}")
+
+
+@click.command(help=_("List what a folder of a point holds."))
+@click.argument("point")
+@click.argument("path", default="")
+@click.option("-r", "--recursive", is_flag=True, help=_("everything below"))
+@click.option(
+    "--encoding", default="utf-8", metavar="NAME", help=_("how names are shown, for example cp932 (default utf-8)")
+)
+@pass_frame
+def ls(frame: Frame, point: str, path: str, recursive: bool, encoding: str) -> None:
+    """List entries of a point."""
+    _check_encoding(encoding)
+    with opened_point(frame, point) as open_point:
+        entries = list(below(open_point.entries(), tree_path(path), recursive=recursive))
+        label = open_point.stored.label
+    if path.strip("/") and not entries:
+        raise _no_such_path(label, path)
+    zone = frame.settings().site.zone
+
+    def text() -> None:
+        for entry in entries:
+            click.echo(_line(entry, encoding, zone))
+
+    frame.emit({"point": label, "entries": [entry_fields(entry) for entry in entries]}, text)
+
+
+def _check_encoding(name: str) -> None:
+    try:
+        codecs.lookup(name)
+    except LookupError as error:
+        raise UsageError("{name!r} is not an encoding", "write for example cp932 or euc-jp", name=name) from error
+
+
+def _line(entry: TreeEntry, encoding: str, zone: tzinfo) -> str:
+    moment = datetime.fromtimestamp(entry.mtime_ns // 1_000_000_000, UTC).astimezone(zone)
+    name = show_path(entry.path, encoding)
+    if entry.type is EntryType.SYMLINK:
+        name += " -> " + show_path(entry.target, encoding)
+    mode = stat.filemode(_TYPE_BITS[entry.type] | entry.mode)
+    return f"{mode} {entry.uid:>5} {entry.gid:>5} {entry.size:>12} {moment:%Y-%m-%d %H:%M} {name}"
+
+
+@click.command(help=_("Write a file of a point to standard output."))
+@click.argument("point")
+@click.argument("path")
+@pass_frame
+def cat(frame: Frame, point: str, path: str) -> None:
+    """Write a file's bytes; exit code 4 if they turn out not to be what was taken."""
+    wanted = tree_path(path)
+    with opened_point(frame, point) as open_point:
+        label = open_point.stored.label
+        entry = next((entry for entry in open_point.entries() if entry.path == wanted), None)
+        if entry is None:
+            raise _no_such_path(label, path)
+        if entry.type is not EntryType.FILE:
+            raise UsageError("{path} is not a file", "name a file", path=path)
+        digest = open_point.content_hash.file_digest()
+        for piece in open_point.read(entry.extents):
+            digest.update(piece)
+            sys.stdout.buffer.write(piece)
+        sys.stdout.buffer.flush()
+        if digest.digest() != entry.digest:
+            raise DamageError(
+                "the content of {path} in {point} is not what was taken",
+                "run 'jbackupd verify', then fetch damaged objects again from a peer", path=path, point=label,
+            )
+
+
+def _no_such_path(point: str, path: str) -> NotFoundError:
+    return NotFoundError(
+        "{point} holds no {path}", "`jbackupd ls -r {point}` shows what there is", point=point, path=path
+    )
