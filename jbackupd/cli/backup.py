@@ -45,10 +45,9 @@ def backup(frame: Frame, datasets: tuple[str, ...], local: bool, dry_run: bool) 
                     raise
                 errors.append(error)
                 outcomes.append({"dataset": str(dataset.id), **error_document(error)})
-    frame.emit(_document(outcomes), lambda: _show_all(outcomes))
-    if errors and not frame.json:
-        for error in errors:
-            report(error, as_json=False)
+    frame.emit(_document(outcomes), lambda: _show(outcomes))
+    for failed in errors if not frame.json else ():
+        report(failed, as_json=False)
     if errors:
         return errors[0].exit_code
     return EXIT_INCOMPLETE if any(outcome["unreadable_files"] for outcome in outcomes) else EXIT_OK
@@ -92,22 +91,23 @@ def _document(outcomes: Sequence[Outcome]) -> Outcome:
     return {**single, "backups": list(outcomes)}
 
 
-def _show(outcome: Outcome) -> None:
-    if "error" in outcome:
-        return
-    if outcome["point"] is None:
-        line = _("{dataset}: {files} files, {source} would be taken")
-    else:
-        line = _("{point}: {files} files, {source}; new for a peer: {new} ({seconds})")
-    click.echo(
-        line.format(
-            dataset=outcome["dataset"], point=outcome["point"], files=outcome["files"],
-            source=show_size(outcome["source_bytes"]), new=show_size(outcome["new_object_bytes"] or 0),
-            seconds=show_duration(outcome["seconds"]),
+def _show(outcomes: Sequence[Outcome]) -> None:
+    for outcome in outcomes:
+        if "error" in outcome:
+            continue
+        if outcome["point"] is None:
+            line = _("{dataset}: {files} files, {source} would be taken")
+        else:
+            line = _("{point}: {files} files, {source}; new for a peer: {new} ({seconds})")
+        click.echo(
+            line.format(
+                dataset=outcome["dataset"], point=outcome["point"], files=outcome["files"],
+                source=show_size(outcome["source_bytes"]), new=show_size(outcome["new_object_bytes"] or 0),
+                seconds=show_duration(outcome["seconds"]),
+            )
         )
-    )
-    for missing in outcome["unreadable"]:
-        click.echo("  " + _("not taken: {path}: {reason}").format(**missing))
+        for missing in outcome["unreadable"]:
+            click.echo("  " + _("not taken: {path}: {reason}").format(**missing))
 
 
 def _locally(settings: Settings) -> Take:

@@ -8,13 +8,14 @@ import click
 
 from jbackupd.cli.output import Frame, pass_frame, path_fields, show_path
 from jbackupd.cli.progress import Progress
-from jbackupd.model.errors import DamageError
+from jbackupd.model.errors import DamageError, NotFoundError
 from jbackupd.model.ids import DatasetId, TenantId
 from jbackupd.model.texts import _
 from jbackupd.model.units import show_size
 
 if TYPE_CHECKING:
     from jbackupd.engine.verify import Finding, VerifyReport
+    from jbackupd.settings.schema import Settings
 
 
 @click.command(help=_("Read stored objects and prove every byte of them; with --full decode every file."))
@@ -24,15 +25,40 @@ if TYPE_CHECKING:
 def verify(frame: Frame, dataset: str | None, full: bool) -> int:
     """Verify one dataset, or every vault of this site; exit code 4 names objects and affected points."""
     from jbackupd.engine.verify import VerifyReport
+    from jbackupd.service.wiring import tenants_here
+    from jbackupd.storage.files import PosixFiles
 
+    settings = frame.settings()
     wanted = DatasetId.parse(dataset) if dataset else None
     total = VerifyReport()
     with Progress(_("verifying"), quiet=frame.quiet) as progress:
-        for tenant in _tenants(frame, wanted):
-            report = _verify_tenant(frame, tenant, wanted, full=full, progress=progress)
-            _add(total, report)
+        for tenant in [wanted.tenant] if wanted else tenants_here(PosixFiles(settings.site.state)):
+            _verify_tenant(settings, tenant, wanted, total, full=full, progress=progress)
     frame.emit(_document(total, full=full), lambda: _show(total, full=full))
     return DamageError.exit_code if total.findings else 0
+
+
+def _verify_tenant(
+    settings: Settings, tenant: TenantId, wanted: DatasetId | None, total: VerifyReport, *, full: bool,
+    progress: Progress,
+) -> None:
+    """Verify one vault and add what was found; objects need no keys and no catalog, content needs both."""
+    from jbackupd.engine.verify import verify_content, verify_objects
+    from jbackupd.service.wiring import existing_store, open_vault, point_lists
+    from jbackupd.storage.files import PosixFiles
+
+    store = existing_store(PosixFiles(settings.site.state), tenant)
+    (points,) = point_lists(settings, tenant)
+    if wanted is not None and not points.listed(wanted) and not points.damaged:
+        raise NotFoundError("{dataset} has no point", "take one with 'jbackupd backup {dataset}'", dataset=wanted)
+    datasets = None if wanted is None else [wanted]
+    before = total.bytes
+    report = verify_objects(store, points, datasets, progress=lambda done: progress.update(before + done))
+    if full:
+        with open_vault(settings, tenant) as vault:
+            stored = [point for dataset in datasets or points.datasets() for point in points.listed(dataset)]
+            verify_content(vault, stored, report, progress=lambda done: progress.update(before + done))
+    _add(total, report)
 
 
 def _add(total: VerifyReport, report: VerifyReport) -> None:
