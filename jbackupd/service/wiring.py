@@ -7,20 +7,29 @@ builds on the same ones.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
 from jbackupd.catalog.database import Catalog
 from jbackupd.codec.signing import SiteVerifier
 from jbackupd.format.identity import Card, CardKind, decode_card
+from jbackupd.model.clock import SystemClock
 from jbackupd.model.errors import BusyError, ConfigError, FormatError, KeyMissingError, NotFoundError, StorageError
-from jbackupd.model.ids import SiteId, TenantId, is_word
+from jbackupd.model.ids import DatasetId, SiteId, TenantId, is_word
 from jbackupd.service.lock import state_lock
-from jbackupd.settings.schema import Settings
+from jbackupd.service.runner import Take, Taken
+from jbackupd.service.taking import OwnVault, look_through, take_point
+from jbackupd.settings import schema
+from jbackupd.settings.schema import Dataset, Settings
+from jbackupd.sources.command import CommandSource
+from jbackupd.sources.files import FilesSource
+from jbackupd.sources.port import Source
 from jbackupd.storage.files import PosixFiles
+from jbackupd.vault.commit import Authorship
 from jbackupd.vault.identity import SiteIdentity, load_identity
-from jbackupd.vault.keyring import Keyring, KeySource
+from jbackupd.vault.keyring import HISTORY_DAYS, Keyring, KeySource
 from jbackupd.vault.rebuild import reconcile
 from jbackupd.vault.store import ObjectStore
 from jbackupd.vault.vault import PointList, Vault
@@ -211,3 +220,83 @@ def _catalog_for_reading(settings: Settings, tenant: TenantId) -> Iterator[tuple
 def catalog_path(settings: Settings, tenant: TenantId) -> str:
     """Return where a tenant's catalog lies."""
     return f"{settings.site.state}/{CATALOGS}/{tenant}.sqlite"
+
+
+def author_of(site: Site) -> Authorship:
+    """Return who signs points here."""
+    return Authorship(site.identity.site, 1, site.identity.signer)
+
+
+def source_of(dataset: Dataset) -> Source:
+    """Return what reads a dataset.
+
+    Raises:
+        SourceError: Its paths contradict each other.
+    """
+    wanted = dataset.source
+    if isinstance(wanted, schema.FilesSource):
+        return FilesSource(
+            [os.fsencode(path) for path in wanted.paths], exclude=[os.fsencode(name) for name in wanted.exclude],
+            one_file_system=wanted.one_file_system,
+        )
+    return CommandSource(
+        wanted.command, file_name=os.fsencode(wanted.file_name), allow_empty=wanted.allow_empty,
+        timeout_seconds=wanted.timeout.total_seconds(),
+    )
+
+
+def dataset_named(settings: Settings, wanted: DatasetId) -> Dataset:
+    """Return a dataset of the configuration.
+
+    Raises:
+        NotFoundError: There is none of that name.
+    """
+    found = settings.dataset(wanted)
+    if found is None:
+        raise NotFoundError(
+            "there is no dataset {dataset} in the configuration", "see 'jbackupd config show'", dataset=wanted
+        )
+    return found
+
+
+@contextlib.contextmanager
+def open_own_vault(site: Site, tenant: TenantId) -> Iterator[OwnVault]:
+    """Open the vault of a tenant of this site for writing; whoever calls holds the state folder's lock. Blocks.
+
+    Raises:
+        NotFoundError: The tenant has no vault here.
+        KeyMissingError: This site has none of its keys.
+    """
+    settings = site.settings
+    store = existing_store(site.files, tenant)
+    keyring = Keyring.open(site.files, tenant, local_key=site.identity.local_key)
+    found = settings.tenant(tenant)
+    with contextlib.closing(Catalog(catalog_path(settings, tenant))) as catalog:
+        reconcile(store, catalog, keyring, tenant=tenant)
+        vault = Vault(store, catalog, keyring, tenant=tenant, verifiers=site.verifiers)
+        yield OwnVault(vault, keyring, author_of(site), found.history_days if found else HISTORY_DAYS)
+
+
+@contextlib.contextmanager
+def take_locally(settings: Settings) -> Iterator[Take]:
+    """Take points in this process; holds the state folder's lock.
+
+    Raises:
+        BusyError: The daemon or another command is at work.
+    """
+    with state_lock(settings.site.state):
+        site = open_site(settings)
+
+        def take(
+            dataset: DatasetId, progress: Callable[[int, int], None], stopped: Callable[[], bool], /
+        ) -> Taken:
+            source = source_of(dataset_named(settings, dataset))
+            with open_own_vault(site, dataset.tenant) as own:
+                return take_point(own, dataset, source, clock=SystemClock(), progress=progress, stopped=stopped)
+
+        yield take
+
+
+def look_at(settings: Settings, dataset: DatasetId, progress: Callable[[int, int], None]) -> Taken:
+    """Read a dataset's source and store nothing; needs no lock. Blocks."""
+    return look_through(source_of(dataset_named(settings, dataset)), progress)
