@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
 from jbackupd.catalog.database import Catalog, FramePlace
@@ -18,6 +19,7 @@ from jbackupd.vault.store import ObjectStore
 
 CACHE_BYTES = 96 * 1024 * 1024
 """Holds the closure of a frame (at most 64 MiB) and what two workers read beside it."""
+READ_AHEAD = 2
 OPENERS_MAX = 256
 DEPTH_MAX = 64
 """No encoder goes beyond 24 frames in a closure; a longer chain is a damaged or hostile vault."""
@@ -57,6 +59,8 @@ class FrameReader:
         self._room = cache_bytes
         self._cache: OrderedDict[FrameId, bytes] = OrderedDict()
         self._openers: OrderedDict[ObjectName, PackOpener] = OrderedDict()
+        self._under_way: dict[FrameId, Future[bytes]] = {}
+        self._workers = ThreadPoolExecutor(READ_AHEAD, "frame-reader")
 
     def frame(self, frame: FrameId) -> bytes:
         """Return a frame's plaintext.
@@ -69,13 +73,19 @@ class FrameReader:
         return self._frame(frame, None, 0)
 
     def read(self, extents: Iterable[Extent]) -> Iterator[bytes]:
-        """Yield the bytes of extents, in order.
+        """Yield the bytes of extents, in order; the next frames are decoded meanwhile on other threads.
 
         Raises:
             As `frame`.
         """
-        for extent in extents:
-            yield self._slice(self.frame(extent.frame), extent)
+        wanted = list(extents)
+        ahead: deque[Future[bytes]] = deque()
+        for position, extent in enumerate(wanted):
+            if not ahead:
+                ahead.append(_done(self.frame(extent.frame)))
+            for later in wanted[position + len(ahead) : position + 1 + READ_AHEAD]:
+                ahead.append(self._workers.submit(self.frame, later.frame))
+            yield self._slice(ahead.popleft().result(), extent)
 
     def forget(self) -> None:
         """Drop all plaintext."""
@@ -84,10 +94,31 @@ class FrameReader:
             self._cache.clear()
 
     def _frame(self, frame: FrameId, place: FramePlace | None, depth: int) -> bytes:
+        """Return a frame from the cache, from who is decoding it just now, or by decoding it."""
         with self._lock:
             if frame in self._cache:
                 self._cache.move_to_end(frame)
                 return self._cache[frame]
+            # A base is never waited for: in a hostile vault two frames could wait for each other.
+            under_way = None if depth else self._under_way.get(frame)
+            if under_way is None:
+                mine = self._under_way[frame] = Future[bytes]()
+        if under_way is not None:
+            return under_way.result()
+        try:
+            data = self._found(frame, place, depth)
+        except BaseException as error:
+            with self._lock:
+                self._under_way.pop(frame, None)
+            mine.set_exception(error)
+            raise
+        with self._lock:
+            self._keep(frame, data)
+            self._under_way.pop(frame, None)
+        mine.set_result(data)
+        return data
+
+    def _found(self, frame: FrameId, place: FramePlace | None, depth: int) -> bytes:
         if depth > DEPTH_MAX:
             raise DamageError("a chain of frames is longer than any that is written")
         place = place or self._catalog.find_frames([frame]).get(frame)
@@ -97,10 +128,7 @@ class FrameReader:
                 "run 'jbackupd vault rebuild-catalog TENANT', then fetch what is missing from a peer",
                 frame=frame.hex(),
             )
-        data = self._decode(place, depth)
-        with self._lock:
-            self._keep(frame, data)
-        return data
+        return self._decode(place, depth)
 
     def _decode(self, place: FramePlace, depth: int) -> bytes:
         record = place.record
@@ -151,3 +179,9 @@ class FrameReader:
         if len(piece) != extent.length:
             raise DamageError("an extent reaches beyond its frame")
         return piece
+
+
+def _done(data: bytes) -> Future[bytes]:
+    future = Future[bytes]()
+    future.set_result(data)
+    return future

@@ -1,0 +1,163 @@
+"""Restoring a point into a folder: nothing wrong under a right name, nothing outside the folder.
+
+A file appears as a partial name and gets its own name only when its keyed digest matched. Folders get
+their modes and times last, deepest first; symlinks come after all files, so that no file is ever written
+through one. At the end the file system is synced: a restore that has returned survives a power cut.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from jbackupd.model.errors import DamageError, JbackupdError, NoSpaceError, RefusedError
+from jbackupd.model.records import EntryType, TreeEntry
+from jbackupd.restore.options import Conflict, Problem, RestorablePoint, RestoreOptions, RestoreResult
+from jbackupd.restore.placing import Placer
+from jbackupd.storage.beneath import Beneath
+
+WORKERS = 2
+BATCH_FILES = 200
+BATCH_BYTES = 4 * 1024 * 1024
+"""A thread gets that much at once, so that small files do not cost a hop each."""
+BATCHES_AHEAD = 4
+
+
+def restore(
+    point: RestorablePoint, target: str, options: RestoreOptions | None = None, *,
+    progress: Callable[[RestoreResult], None] = lambda _: None, stopped: Callable[[], bool] = lambda: False,
+) -> RestoreResult:
+    """Restore a point, or some paths of it. Blocks.
+
+    What is damaged is not placed and is named in the result; everything else is restored.
+
+    Args:
+        target: Folder; made if it is not there.
+        progress: Called now and then with the counts so far.
+        stopped: Asked between batches; when true the restore ends early, to be resumed.
+
+    Raises:
+        RefusedError: The target holds something and no conflict rule was given; or it was stopped.
+        NoSpaceError: The target's disk is full.
+        StorageError: The target cannot be used.
+    """
+    options = options or RestoreOptions()
+    _prepare(target, options)
+    beneath = Beneath(target)
+    try:
+        run = _Restore(point, Placer(beneath, point, options), options, progress, stopped)
+        run.place_all()
+        beneath.sync()
+        return run.result
+    finally:
+        beneath.close()
+
+
+def _prepare(target: str, options: RestoreOptions) -> None:
+    os.makedirs(target, mode=0o700, exist_ok=True)
+    if options.conflict is Conflict.REFUSE and not options.resume and os.listdir(target):
+        raise RefusedError(
+            "unable to restore into {target}: it is not empty",
+            "name a new folder, or say with --conflict what shall happen to what is there", target=target,
+        )
+
+
+class _Restore:
+    """One restore; the tree is read on the caller's thread, files are written by workers."""
+
+    def __init__(
+        self, point: RestorablePoint, placer: Placer, options: RestoreOptions,
+        progress: Callable[[RestoreResult], None], stopped: Callable[[], bool],
+    ) -> None:
+        self._point = point
+        self._placer = placer
+        self._options = options
+        self._progress = progress
+        self._stopped = stopped
+        self._folders: list[TreeEntry] = []
+        self._symlinks: list[TreeEntry] = []
+        self._under_way: deque[Future[list[Problem]]] = deque()
+        self.result = placer.result
+
+    def place_all(self) -> None:
+        """Place everything that was asked for."""
+        if self._options.resume:
+            self._placer.remove_leftovers(b"")
+        with ThreadPoolExecutor(WORKERS, "restore") as workers:
+            try:
+                for batch in self._batches():
+                    if self._stopped():
+                        raise RefusedError("the restore was stopped", "run it again with --resume")
+                    self._under_way.append(workers.submit(self._place_files, batch))
+                    if len(self._under_way) > BATCHES_AHEAD:
+                        self._settle_oldest()
+                while self._under_way:
+                    self._settle_oldest()
+            except BaseException:
+                workers.shutdown(cancel_futures=True)
+                raise
+        self._guarded(self._symlinks, self._placer.place_symlink)
+        self._guarded(list(reversed(self._folders)), self._placer.finish_folder)
+
+    def _batches(self) -> Iterator[list[TreeEntry]]:
+        """Make folders at once; gather files into batches; keep symlinks for later."""
+        batch: list[TreeEntry] = []
+        size = 0
+        for entry in self._wanted():
+            if entry.type is EntryType.FOLDER:
+                self._guarded([entry], self._placer.make_folder)
+                self._folders.append(entry)
+            elif entry.type is EntryType.SYMLINK:
+                self._symlinks.append(entry)
+            else:
+                batch.append(entry)
+                size += entry.size
+            if len(batch) >= BATCH_FILES or size >= BATCH_BYTES:
+                yield batch
+                batch, size = [], 0
+        if batch:
+            yield batch
+
+    def _wanted(self) -> Iterator[TreeEntry]:
+        """Yield the entries that were asked for, and the folders that lead to them."""
+        wanted = [path.strip(b"/").split(b"/") for path in self._options.paths]
+        try:
+            for entry in self._point.entries():
+                parts = entry.path.split(b"/")
+                if not wanted or any(_concerns(parts, path, entry.type) for path in wanted):
+                    yield entry
+        except DamageError as error:
+            self.result.tree_error = error
+
+    def _place_files(self, batch: list[TreeEntry]) -> list[Problem]:
+        problems = []
+        for entry in batch:
+            try:
+                self._placer.place_file(entry)
+            except NoSpaceError:
+                raise
+            except JbackupdError as error:
+                problems.append(Problem(entry.path, error))
+        return problems
+
+    def _settle_oldest(self) -> None:
+        self.result.problems += self._under_way.popleft().result()
+        self._progress(self.result)
+
+    def _guarded(self, entries: list[TreeEntry], deed: Callable[[TreeEntry], None]) -> None:
+        for entry in entries:
+            try:
+                deed(entry)
+            except NoSpaceError:
+                raise
+            except JbackupdError as error:
+                self.result.problems.append(Problem(entry.path, error))
+
+
+def _concerns(parts: list[bytes], wanted: list[bytes], kind: EntryType) -> bool:
+    """Tell whether an entry is wanted, or is a folder on the way to what is wanted."""
+    if parts[: len(wanted)] == wanted:
+        return True
+    return kind is EntryType.FOLDER and wanted[: len(parts)] == parts
