@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jbackupd.cli.output import Frame, error_document, pass_frame, path_fields, report, show_path
+from jbackupd.cli.output import Frame, error_document, pass_frame, report
 from jbackupd.cli.progress import Progress
 from jbackupd.model.errors import EXIT_INCOMPLETE, EXIT_OK, JbackupdError, NotFoundError
 from jbackupd.model.ids import DatasetId
@@ -15,7 +15,6 @@ from jbackupd.model.texts import _
 from jbackupd.model.units import show_duration, show_size
 
 if TYPE_CHECKING:
-    from jbackupd.engine.backup import BackupResult
     from jbackupd.settings.schema import Dataset, Settings
 
 Outcome = dict[str, Any]
