@@ -16,6 +16,7 @@ from jbackupd.model.errors import DamageError, KeyMissingError, NotFoundError, U
 from jbackupd.model.ids import DatasetId
 from jbackupd.model.records import EntryType, TreeEntry
 from jbackupd.model.texts import _
+from jbackupd.model.units import show_size
 
 if TYPE_CHECKING:
     from jbackupd.vault.vault import StoredPoint, Vault
@@ -63,7 +64,7 @@ def show(frame: Frame, point: str) -> None:
         document["needed_objects"] = len(needed)
         document["needed_bytes"] = sum(vault.store.size(ref) for ref in needed)
         document["statistics"] = _statistics(vault, stored)
-    frame.emit(document, lambda: _show_fields(document))
+    frame.emit(document, lambda: _show(stored, document, frame.settings().site.zone))
 
 
 def _statistics(vault: Vault, stored: StoredPoint) -> dict[str, Any] | None:
@@ -84,17 +85,27 @@ def _statistics(vault: Vault, stored: StoredPoint) -> dict[str, Any] | None:
     }
 
 
-def _show_fields(fields: dict[str, Any], indent: str = "") -> None:
-    for key, value in fields.items():
-        if isinstance(value, dict):
-            click.echo(f"{indent}{key}:")
-            _show_fields(value, indent + "  ")
-        elif isinstance(value, list):
-            click.echo(f"{indent}{key}: {len(value)}")
-            for element in value:
-                click.echo(f"{indent}  " + "  ".join(str(part) for part in element.values()))
-        else:
-            click.echo(f"{indent}{key}: {value}")
+def _show(stored: StoredPoint, document: dict[str, Any], zone: tzinfo) -> None:
+    """Write a point for people."""
+    header, statistics = stored.header, document["statistics"]
+    rows = [
+        (_("point"), stored.label),
+        (_("taken"), show_time(header.taken_at, zone)),
+        (_("begun"), show_time(header.begun_at, zone)),
+        (_("site and epoch"), f"{header.site} {header.epoch}"),
+        (_("objects needed"), f"{document['needed_objects']} ({show_size(document['needed_bytes'])})"),
+        (_("name"), document["name"]),
+    ]
+    if statistics is None:
+        rows.append((_("content"), _("sealed: this site does not have the key")))
+    else:
+        counted = _("{files} files, {folders} folders, {symlinks} symlinks, {size}")
+        rows.append((_("content"), counted.format(size=show_size(statistics["source_bytes"]), **statistics)))
+        rows += [
+            (_("not taken"), f"{missing['path']}: {missing['reason']}") for missing in statistics["unreadable"]
+        ]
+    for label, value in rows:
+        click.echo(f"{label}: {value}")
 
 
 @click.command(help=_("List what a folder of a point holds."))
