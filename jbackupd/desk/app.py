@@ -219,7 +219,7 @@ class _Desk:
         frame = Frame(
             self.settings.title, language if language in LANGUAGES else self.settings.language,
             self.residents.facts, self.settings.clock.now(), session.account if session else "",
-            session.form_token if session else "", local_path(request.url.path),
+            session.form_token if session else "", local_path(request.url.path) if request.method == "GET" else "/",
         )
         html = self._pages.render(template, frame, {"typed": "", "problem": None, **values})
         return HTMLResponse(html, status, headers={**SAFE_HEADERS, "Content-Language": frame.language})

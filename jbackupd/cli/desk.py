@@ -1,0 +1,251 @@
+"""`jbackupd desk` and `jbackupd audit`: the minimal service by hand, and its record."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jbackupd.cli.output import Frame, pass_frame
+from jbackupd.model.errors import DamageError, NotFoundError, UsageError
+from jbackupd.model.texts import _, language
+
+if TYPE_CHECKING:
+    from jbackupd.desk.app import DeskSettings
+    from jbackupd.storage.chain import ChainReport, Entry
+
+DATA = "desk/residents.sqlite"
+ACCOUNTS = "desk/accounts.json"
+AUDIT_FOLDER = "audit"
+
+
+@click.group(help=_("The minimal service: look-up of residents. A recovery plan does all this by itself."))
+def desk() -> None:
+    """Hold the commands of the desk."""
+
+
+@desk.command("load", help=_("Load a resident extract (CSV) into the desk."))
+@click.argument("extract", type=click.Path(exists=True, dir_okay=False))
+@click.option("--map", "map_file", required=True, metavar="FILE", help=_("column map (TOML)"))
+@click.option("--as-of", required=True, metavar="TIME", help=_("the moment that the data shows, with its offset"))
+@click.option("--from", "loaded_from", metavar="TEXT", help=_("where the data came from; default: the file's name"))
+@pass_frame
+def load(frame: Frame, extract: str, map_file: str, as_of: str, loaded_from: str | None) -> None:
+    """Build the desk's data anew."""
+    import os
+
+    from jbackupd.desk.extract import load_extract
+    from jbackupd.desk.mapfile import load_map
+
+    moment = _moment(as_of)
+    mapping = load_map(map_file)
+    database = os.path.join(frame.settings().site.state, DATA)
+    with open(extract, "rb") as source:
+        report = load_extract(
+            source, mapping=mapping, database=database, as_of=moment,
+            loaded_from=loaded_from or os.path.basename(extract),
+        )
+    document = {
+        "rows": report.rows, "restricted": report.restricted, "restrictions_trusted": report.restrictions_trusted,
+        "unclear_births": report.unclear_births, "ignored": report.ignored, "seconds": round(report.seconds, 3),
+    }
+    frame.emit(document, lambda: click.echo(
+        _("loaded {rows} residents in {seconds:.1f} s, {restricted} of them under support measures").format(
+            rows=report.rows, seconds=report.seconds, restricted=report.restricted
+        )
+    ))
+    if not report.restrictions_trusted:
+        frame.say(_("all addresses are masked: the extract has no flags of support measures"))
+
+
+@desk.command("serve", help=_("Serve the desk until it is interrupted."))
+@click.option("--title", metavar="TEXT", help=_("the municipality's name; default: the tenant's"))
+@click.option("--certificate", metavar="FILE", help=_("PEM certificate chain; with it only https is spoken"))
+@click.option("--private-key", metavar="FILE", help=_("PEM key of the certificate"))
+@pass_frame
+def serve(frame: Frame, title: str | None, certificate: str | None, private_key: str | None) -> None:
+    """Serve the loaded data."""
+    import os
+
+    from jbackupd.desk.accounts import load_accounts
+    from jbackupd.desk.app import DeskSettings
+    from jbackupd.desk.audit import open_audit
+    from jbackupd.model.clock import SystemClock
+    from jbackupd.storage.files import PosixFiles
+
+    settings = frame.settings()
+    files = PosixFiles(settings.site.state)
+    accounts = load_accounts(files, ACCOUNTS)
+    if not accounts:
+        raise NotFoundError("the desk has no account yet", "make one with 'jbackupd desk account add NAME'")
+    names = [tenant.name or tenant.id for tenant in settings.tenants]
+    clock = SystemClock()
+    desk_settings = DeskSettings(
+        os.path.join(settings.site.state, DATA), open_audit(files, AUDIT_FOLDER, clock), accounts,
+        title or (names[0] if len(names) == 1 else settings.site.id), settings.language or language(),
+        secure=certificate is not None, clock=clock,
+    )
+    asyncio.run(_serve(frame, desk_settings, certificate, private_key))
+
+
+async def _serve(frame: Frame, settings: DeskSettings, certificate: str | None, private_key: str | None) -> None:
+    from jbackupd.desk.app import create_app
+    from jbackupd.desk.server import DeskServer
+
+    app = await asyncio.to_thread(create_app, settings)
+    server = DeskServer(app, frame.settings().desk.listen, certificate=certificate, private_key=private_key)
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await server.start()
+    try:
+        frame.say(_("the desk answers at {url}; end it with Ctrl+C").format(url=server.url))
+        await stop.wait()
+    finally:
+        await server.stop()
+
+
+@desk.group("account", help=_("Who may sign in at the desk."))
+def account() -> None:
+    """Hold the commands of accounts."""
+
+
+@account.command("add", help=_("Make an account, or give it a new password; the password is shown once."))
+@click.argument("name")
+@pass_frame
+def add(frame: Frame, name: str) -> None:
+    """Make an account with a generated password."""
+    from jbackupd.desk.accounts import Account, generate_password, load_accounts, save_accounts
+    from jbackupd.storage.files import PosixFiles
+
+    files = PosixFiles(frame.settings().site.state)
+    password = generate_password()
+    accounts = load_accounts(files, ACCOUNTS).with_account(Account.make(name, password))
+    files.make_folder("desk")
+    save_accounts(files, ACCOUNTS, accounts)
+    frame.emit({"account": name, "password": password}, lambda: click.echo(
+        _("account {name}, password {password}").format(name=name, password=password)
+    ))
+
+
+@account.command("remove", help=_("Remove an account; whoever is signed in stays so until the desk is started again."))
+@click.argument("name")
+@pass_frame
+def remove(frame: Frame, name: str) -> None:
+    """Remove an account."""
+    from jbackupd.desk.accounts import load_accounts, save_accounts
+    from jbackupd.storage.files import PosixFiles
+
+    files = PosixFiles(frame.settings().site.state)
+    accounts = load_accounts(files, ACCOUNTS)
+    if name not in accounts.names:
+        raise NotFoundError("the desk has no account {name!r}", "jbackupd desk account list shows them", name=name)
+    save_accounts(files, ACCOUNTS, accounts.without(name))
+
+
+@account.command("list", help=_("List the accounts."))
+@pass_frame
+def list_accounts(frame: Frame) -> None:
+    """List the accounts' names."""
+    from jbackupd.desk.accounts import load_accounts
+    from jbackupd.storage.files import PosixFiles
+
+    names = load_accounts(PosixFiles(frame.settings().site.state), ACCOUNTS).names
+    frame.emit({"accounts": names}, lambda: click.echo("\n".join(names)))
+
+
+@click.group(help=_("The record of every look-up at the desk."))
+def audit() -> None:
+    """Hold the commands of the audit log."""
+
+
+@audit.command("verify", help=_("Check the whole chain; note its head, and compare it later."))
+@click.option("--file", "file", metavar="FILE", help=_("another log than this site's"))
+@pass_frame
+def verify(frame: Frame, file: str | None) -> int:
+    """Check a log; exit code 4 names the first broken line."""
+    from jbackupd.storage.chain import verify_chain
+
+    files, path = _chain(frame, file)
+    if not files.exists(path):
+        raise NotFoundError("there is no audit log {path}", "it begins when the desk is started", path=path)
+    report = verify_chain(files, path)
+    broken = report.broken
+    document = {
+        "entries": report.entries, "head": report.head, "torn_bytes": report.torn_bytes,
+        "broken": {"line": broken.line, "offset": broken.offset, "reason": broken.reason} if broken else None,
+    }
+    frame.emit(document, lambda: _show_report(report))
+    return DamageError.exit_code if broken else 0
+
+
+def _show_report(report: ChainReport) -> None:
+    if report.broken:
+        click.echo(_("broken in line {line}: {reason}").format(
+            line=report.broken.line, reason=_(report.broken.reason)
+        ))
+    click.echo(_("{entries} entries are whole, head {head}").format(entries=report.entries, head=report.head))
+    if report.torn_bytes:
+        click.echo(_("{bytes} bytes of an entry that was never finished follow").format(bytes=report.torn_bytes))
+
+
+@audit.command("show", help=_("Show entries; with --words or --number only the look-ups of that search or person."))
+@click.option("--file", "file", metavar="FILE", help=_("another log than this site's"))
+@click.option("--words", metavar="TEXT", help=_("only searches for exactly this; needs the key beside the log"))
+@click.option("--number", metavar="NUMBER", help=_("only views of the resident with this number; needs the key"))
+@pass_frame
+def show(frame: Frame, file: str | None, words: str | None, number: str | None) -> None:
+    """Show entries of a log."""
+    from jbackupd.desk.audit import KEY_NAME, person_digest, search_digest
+    from jbackupd.desk.query import understand
+    from jbackupd.storage.chain import read_chain
+
+    files, path = _chain(frame, file)
+    wanted = set()
+    if words is not None or number is not None:
+        key = files.read(f"{path.rpartition('/')[0]}/{KEY_NAME}".lstrip("/"))
+        wanted |= {search_digest(key, understand(words))} if words is not None else set()
+        wanted |= {person_digest(key, number)} if number is not None else set()
+    entries = (
+        entry for entry in read_chain(files, path)
+        if not wanted or {entry.fields.get("words"), entry.fields.get("person")} & wanted
+    )
+    if frame.json:
+        frame.emit({"entries": [_entry_document(entry) for entry in entries]}, lambda: None)
+        return
+    for entry in entries:
+        fields = " ".join(f"{name}={_plain(value)}" for name, value in entry.fields.items())
+        click.echo(f"{entry.sequence:6} {entry.at} {fields}")
+
+
+def _entry_document(entry: Entry) -> dict[str, Any]:
+    return {"sequence": entry.sequence, "at": entry.at, **entry.fields, "digest": entry.digest}
+
+
+def _plain(value: object) -> str:
+    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
+def _chain(frame: Frame, file: str | None) -> tuple[Any, str]:
+    import os
+
+    from jbackupd.desk.audit import CHAIN_NAME
+    from jbackupd.storage.files import PosixFiles
+
+    if file is not None:
+        return PosixFiles(os.path.dirname(os.path.abspath(file))), os.path.basename(file)
+    return PosixFiles(frame.settings().site.state), f"{AUDIT_FOLDER}/{CHAIN_NAME}"
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise UsageError("{text!r} is not a moment", "write for example 2026-11-23T04:10+09:00", text=text)
+    return moment
