@@ -34,6 +34,8 @@ from jbackupd.transport.ssh import (
 CONNECTIONS_MAX = 64
 """Also of those that have not shown a key yet; each may hold a thousand bytes or so by then."""
 LINKS_PER_SITE_MAX = 8
+CLOSE_SECONDS = 10
+"""What was read from the socket is at most 4 MiB a link; a disk that cannot take it in this time is stuck."""
 
 _log = logging.getLogger("jbackupd.line")
 
@@ -72,7 +74,7 @@ class Endpoint:
         self._clock = clock or SystemClock()
         self._silence = silence_seconds
         self._acceptor: asyncssh.SSHAcceptor | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], Channel] = {}
 
     @property
     def port(self) -> int:
@@ -101,17 +103,21 @@ class Endpoint:
         """Stop listening and end all conversations; what has arrived is durable when this returns."""
         if self._acceptor is not None:
             self._acceptor.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for channel in self._tasks.values():
+            channel.end(None)
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=CLOSE_SECONDS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
         if self._acceptor is not None:
             await self._acceptor.wait_closed()
 
     def converse(self, peer: PinnedSite, connection: asyncssh.SSHServerConnection, channel: Channel) -> None:
         """Begin the conversation of a connection whose SSH key was checked."""
         task = asyncio.create_task(self._converse(peer, connection, channel), name=f"link from {peer.site}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = channel
+        task.add_done_callback(self._tasks.pop)
 
     def new_channel(self, site: SiteId, connection: asyncssh.SSHServerConnection) -> Channel:
         """Return the channel of a new session."""
@@ -133,10 +139,17 @@ class Endpoint:
                 channel, answerer, self._holder, self.local.own.book, self._limits_of(peer.site), self._offload,
                 self._silence,
             )
+            await self._settle_earlier(peer.site)
             await conversation.run()
         finally:
             self.links[peer.site] -= 1
             await channel.close()
+
+    async def _settle_earlier(self, site: SiteId) -> None:
+        """Let what a site's cut links brought be written first, or its new link is told an offset that is too low."""
+        earlier = [task for task, channel in self._tasks.items() if channel.site == site and channel.ended]
+        if earlier:
+            await asyncio.wait(earlier, timeout=CLOSE_SECONDS)
 
 
 class _Server(asyncssh.SSHServer):

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-
 from jbackupd.codec.hashing import name_of
 from jbackupd.codec.signing import SiteSigner
 from jbackupd.format.header import encode_header

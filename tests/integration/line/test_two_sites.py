@@ -160,32 +160,30 @@ def test_an_interrupted_fetch_goes_on_at_the_byte(town):
 
 
 def test_limits_hold_in_both_directions_and_change_live(town):
-    data = pack(bytes(400_000))
-    town.saga.store().put(ObjectKind.PACK, data)
+    data = pack(bytes(1_500_000))
 
     async def story():
         loop = asyncio.get_running_loop()
-        limits = Limits(Pacer(200_000), Pacer(200_000))
+        limits = Limits(Pacer(4_000_000), Pacer(2_000_000))
         async with town.linked(limits=limits) as link:
             item = item_of(data)
             begun = loop.time()
             await link.put(IMARI, item, 0, lambda o, n: data[o : o + n])
-            sent_after = loop.time() - begun
-            begun = loop.time()
+            put_seconds, begun = loop.time() - begun, loop.time()
             assert b"".join([p async for p in link.get(IMARI, item.ref, 0, item.size)]) == data
-            got_after = loop.time() - begun
+            get_seconds = loop.time() - begun
             limits.receive.set_rate(0)
             stopped = asyncio.create_task(anext(link.get(IMARI, item.ref, 0, item.size)))
-            await asyncio.sleep(0.05)
+            await link.ping()
             assert not stopped.done()
             limits.receive.set_rate(None)
             assert (await stopped)[:4] == b"JBKP"
-            return sent_after, got_after
+            return put_seconds, get_seconds
 
-    sent_after, got_after = run(story())
-    # 400 KB at 200 KB/s less the burst of a quarter second. The other way the debt of the whole first ask is paid first.
-    assert sent_after > 1.5
-    assert got_after >= 0
+    put_seconds, get_seconds = run(story())
+    # 1.5 MB less the burst of a quarter second; of the gets the last one leaves a debt.
+    assert put_seconds > (1_500_000 - 1_000_000) / 4_000_000
+    assert get_seconds > (1_500_000 - 1_048_576 - 500_000 + 500_000) / 2_000_000
 
 
 def test_a_full_quota_is_the_same_error_here_and_what_arrived_stays(town):
@@ -333,26 +331,30 @@ def test_items_in_batches_are_answered_in_order(town):
 
 
 def test_a_cancelled_put_leaves_the_link_in_order_and_its_bytes_at_the_peer(town):
-    data = pack(bytes(range(256)) * 8000)
-    limits = Limits(send=Pacer(None))
+    data = pack(bytes(range(256)) * 16_000)
 
     async def story():
-        async with town.linked(limits=limits) as link:
-            limits.send.set_rate(1_000_000)
-            task = asyncio.create_task(link.put(IMARI, item_of(data), 0, lambda o, n: data[o : o + n]))
-            while link.bytes_sent < 300_000:
-                await asyncio.sleep(0.01)
+        loop, second = asyncio.get_running_loop(), asyncio.Event()
+
+        def read(offset, length):
+            if offset > 0:
+                loop.call_soon_threadsafe(second.set)
+            return data[offset : offset + length]
+
+        async with town.linked() as link:
+            task = asyncio.create_task(link.put(IMARI, item_of(data), 0, read))
+            await second.wait()
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            limits.send.set_rate(None)
             sent = link.bytes_sent
             (offset,) = await link.have(IMARI, [item_of(data)])
             await link.put(IMARI, item_of(data), offset, lambda o, n: data[o : o + n])
             return sent, offset
 
     sent, offset = run(story())
-    assert 0 < offset <= sent < offset + 6000
+    assert 1_000_000 < offset < len(data)
+    assert offset <= sent < offset + 8000
     assert town.kyoto.store().read_checked(item_of(data).ref) == data
 
 
