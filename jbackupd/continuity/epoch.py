@@ -1,0 +1,109 @@
+"""Who may act: the epochs of all sites that this site knows of. Durable, and they never decrease."""
+
+from __future__ import annotations
+
+import posixpath
+import threading
+from collections.abc import Callable, Mapping
+
+from jbackupd.codec.signing import SiteVerifier
+from jbackupd.format.declaration import Declaration, check_approvals, decode_declaration, encode_declaration
+from jbackupd.model.errors import ChainError, FencedError
+from jbackupd.model.ids import SiteId
+from jbackupd.storage.files import Files
+from jbackupd.storage.journal import Journal
+
+FIRST_EPOCH = 1
+"""The epoch of a site that was never declared lost."""
+_FOLDER = "site"
+_FILE = posixpath.join(_FOLDER, "epochs.journal")
+
+
+class Epochs:
+    """The declarations that this site has accepted; safe for several threads.
+
+    A declaration is durable before anybody is told that it was accepted. It fences the lost site
+    for ever at this one: only a declaration with a higher epoch can follow.
+
+    Args:
+        files: The state folder.
+        site: This site.
+        officers: Whose approvals count; asked at every declaration, so that a reload takes effect.
+        needed: How many approvals it takes.
+    """
+
+    def __init__(
+        self, files: Files, site: SiteId, *, officers: Callable[[], Mapping[str, SiteVerifier]],
+        needed: Callable[[], int],
+    ) -> None:
+        self._site = site
+        self._officers = officers
+        self._needed = needed
+        self._lock = threading.Lock()
+        files.make_folder(_FOLDER)
+        self._journal = Journal.open(files, _FILE)
+        self._newest: dict[SiteId, Declaration] = {}
+        for record in self._journal.records:
+            declaration = decode_declaration(record)
+            self._newest[declaration.statement.lost] = declaration
+
+    def epoch_of(self, site: SiteId) -> int:
+        """Return the epoch in force for a site; for this site the one that it acts under.
+
+        This site does not rise with its own loss: having been declared lost, it goes on saying its old
+        epoch and is refused everywhere, until it is brought back.
+        """
+        if site == self._site or site not in self._newest:
+            return FIRST_EPOCH
+        return self._newest[site].statement.epoch
+
+    def known(self) -> Mapping[SiteId, int]:
+        """Return the epochs of all sites that have one above the first."""
+        return {site: declaration.statement.epoch for site, declaration in self._newest.items()}
+
+    def declarations(self) -> list[bytes]:
+        """Return the newest declaration of every lost site, to hand on."""
+        return [encode_declaration(declaration) for declaration in self._newest.values()]
+
+    def declaration_of(self, site: SiteId) -> Declaration | None:
+        """Return the newest declaration that a site is lost; None if it is not."""
+        return self._newest.get(site)
+
+    def check_own(self) -> None:
+        """Check that this site may act.
+
+        Raises:
+            FencedError: It was declared lost.
+        """
+        own = self._newest.get(self._site)
+        if own is not None:
+            raise FencedError(
+                "this site was declared lost on {when}; {acting} acts for it",
+                "nothing here is changed; talk to the officers before anything else",
+                when=own.statement.made_at.isoformat(timespec="minutes"), acting=own.statement.acting,
+            )
+
+    def learn(self, declaration: bytes) -> None:
+        """Check a declaration and keep it; it is durable when this returns. Harmless twice.
+
+        Raises:
+            FormatError: It is malformed.
+            IdentityError: An approval is false.
+            RefusedError: It has too few approvals.
+            ChainError: Another declaration with the same or a higher epoch is known for that site.
+        """
+        decoded = decode_declaration(declaration)
+        check_approvals(decoded, self._officers(), needed=self._needed())
+        with self._lock:
+            known = self._newest.get(decoded.statement.lost)
+            if known is not None and known.signed == decoded.signed:
+                return
+            if known is not None and decoded.statement.epoch <= known.statement.epoch:
+                raise ChainError(
+                    "the declaration {id} about {site} has epoch {epoch}, but {other} with epoch {known} is in force",
+                    "two groups of officers have declared the same loss: agree on one by telephone",
+                    id=decoded.id, site=decoded.statement.lost, epoch=decoded.statement.epoch, other=known.id,
+                    known=known.statement.epoch,
+                )
+            self._journal.append(declaration)
+            self._newest[decoded.statement.lost] = decoded

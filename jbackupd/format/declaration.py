@@ -1,0 +1,188 @@
+"""A declaration: people say that a site is lost, and who acts for it from now on.
+
+    offset  size  field
+    0       8     magic "JBDECL" 0x01 0x00
+    8       4     s, little endian u32
+    12      s     statement, msgpack array in the order of `_RawStatement`
+    12+s    ...   approvals, msgpack array of [officer id, signature]
+
+An approval is an officer's signature (codec.signing, context APPROVAL_CONTEXT) over the statement's
+bytes. So approvals can be made apart, on paper-thin media, without the lost site and without a network,
+and put together by anybody: who receives a declaration checks it against its own list of officers.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+import blake3
+import msgspec
+
+from jbackupd.codec.signing import SIGNATURE_BYTES, SiteSigner, SiteVerifier
+from jbackupd.model.errors import FormatError, IdentityError, RefusedError
+from jbackupd.model.ids import SiteId, is_word
+
+MAGIC = b"JBDECL\x01\x00"
+APPROVAL_CONTEXT = b"jbackupd 1 loss approval"
+DECLARATION_BYTES_MAX = 256 * 1024
+APPROVALS_MAX = 32
+REASON_CHARACTERS_MAX = 2000
+NONCE_BYTES = 16
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What is declared.
+
+    Attributes:
+        lost: The site that no longer acts.
+        epoch: The epoch from which on it does not; one more than the one in force.
+        acting: The site that acts for it.
+        made_at: When the declaration was begun, aware UTC.
+        reason: In the words of who began it.
+        evidence: 32 bytes, BLAKE3 of the evidence page that was shown.
+        nonce: 16 random bytes.
+    """
+
+    lost: SiteId
+    epoch: int
+    acting: SiteId
+    made_at: datetime
+    reason: str
+    evidence: bytes
+    nonce: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """An officer's signature under a statement."""
+
+    officer: str
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """A statement with its approvals so far."""
+
+    statement: Statement
+    signed: bytes
+    approvals: tuple[Approval, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """Eight hex digits to name it by: enough among the declarations of a lifetime."""
+        return blake3.blake3(self.signed).hexdigest()[:8]
+
+    def with_approval(self, approval: Approval) -> Declaration:
+        """Return the declaration with one approval more; one of the same officer is replaced."""
+        others = tuple(a for a in self.approvals if a.officer != approval.officer)
+        return replace(self, approvals=(*others, approval))
+
+
+class _RawStatement(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    lost: str
+    epoch: int
+    acting: str
+    made_at: int
+    reason: str
+    evidence: bytes
+    nonce: bytes
+
+
+_statement_decoder = msgspec.msgpack.Decoder(_RawStatement)
+_approvals_decoder = msgspec.msgpack.Decoder(list[tuple[str, bytes]])
+
+
+def declare(statement: Statement) -> Declaration:
+    """Return a declaration without approvals.
+
+    Raises:
+        RefusedError: A site would be declared lost in favour of itself.
+    """
+    if statement.lost == statement.acting:
+        raise RefusedError("a site cannot declare itself lost", "declare it from the site that takes over")
+    raw = _RawStatement(
+        statement.lost, statement.epoch, statement.acting, (statement.made_at - _EPOCH) // timedelta(microseconds=1),
+        statement.reason[:REASON_CHARACTERS_MAX], statement.evidence, statement.nonce,
+    )
+    return decode_declaration(_join(msgspec.msgpack.encode(raw), ()))
+
+
+def encode_declaration(declaration: Declaration) -> bytes:
+    """Return a declaration's bytes."""
+    return _join(declaration.signed, declaration.approvals)
+
+
+def decode_declaration(data: bytes) -> Declaration:
+    """Decode a declaration without checking its approvals.
+
+    Raises:
+        FormatError: The bytes are not a declaration.
+    """
+    if not data.startswith(MAGIC) or not 12 <= len(data) <= DECLARATION_BYTES_MAX:
+        raise FormatError("the bytes are not a declaration")
+    (length,) = struct.unpack_from("<I", data, 8)
+    signed = data[12 : 12 + length]
+    try:
+        raw = _statement_decoder.decode(signed)
+        approvals = _approvals_decoder.decode(data[12 + length :])
+        made_at = _EPOCH + timedelta(microseconds=raw.made_at)
+    except (msgspec.DecodeError, OverflowError) as error:
+        raise FormatError("the declaration is malformed") from error
+    if (
+        not is_word(raw.lost) or not is_word(raw.acting) or raw.lost == raw.acting or raw.epoch < 2
+        or len(raw.evidence) != 32 or len(raw.nonce) != NONCE_BYTES or len(raw.reason) > REASON_CHARACTERS_MAX
+        or len(approvals) > APPROVALS_MAX or any(len(signature) != SIGNATURE_BYTES for _, signature in approvals)
+    ):
+        raise FormatError("the declaration is out of range")
+    statement = Statement(
+        SiteId(raw.lost), raw.epoch, SiteId(raw.acting), made_at, raw.reason, raw.evidence, raw.nonce
+    )
+    return Declaration(statement, signed, tuple(Approval(officer, signature) for officer, signature in approvals))
+
+
+def approve(declaration: Declaration, officer: str, signer: SiteSigner) -> Approval:
+    """Return an officer's approval of a declaration."""
+    return Approval(officer, signer.sign(APPROVAL_CONTEXT, declaration.signed))
+
+
+def check_approvals(declaration: Declaration, officers: Mapping[str, SiteVerifier], *, needed: int) -> None:
+    """Check that enough known officers have approved.
+
+    Raises:
+        RefusedError: There are too few; the message tells how many count, the hint what to do.
+        IdentityError: An approval is of nobody known or does not fit; the message names the officer.
+    """
+    approved: set[str] = set()
+    for approval in declaration.approvals:
+        verifier = officers.get(approval.officer)
+        if verifier is None:
+            raise IdentityError(
+                "{officer} approved the declaration {id} but is no officer here",
+                "add the officer's card to the configuration, if that is right",
+                officer=approval.officer, id=declaration.id,
+            )
+        try:
+            verifier.verify(APPROVAL_CONTEXT, declaration.signed, approval.signature)
+        except IdentityError as error:
+            raise IdentityError(
+                "the approval of {officer} does not fit the declaration {id}: it was altered, or made for another one",
+                "let the officer approve it again", officer=approval.officer, id=declaration.id,
+            ) from error
+        approved.add(approval.officer)
+    if len(approved) < needed:
+        raise RefusedError(
+            "the declaration {id} has {given} of {needed} approvals",
+            "let another officer approve it with 'jbackupd site approve {id}'",
+            id=declaration.id, given=len(approved), needed=needed,
+        )
+
+
+def _join(signed: bytes, approvals: tuple[Approval, ...]) -> bytes:
+    tail = msgspec.msgpack.encode([(approval.officer, approval.signature) for approval in approvals])
+    return MAGIC + struct.pack("<I", len(signed)) + signed + tail
