@@ -91,8 +91,8 @@ class VaultHolder:
 
     def have(self, peer: SiteId, tenant: TenantId, items: Sequence[ObjectItem]) -> list[int]:
         """Return, for each item, how many of its bytes are here and durable; its size when it is whole."""
-        incoming = self._for_writing(peer, tenant).incoming
-        return [incoming.offset(item.ref, item.size) for item in items]
+        holding = self._for_writing(peer, tenant)
+        return [holding.offset(item) for item in items]
 
     def begin(self, peer: SiteId, tenant: TenantId, item: ObjectItem, offset: int) -> None:
         """Return when a put of this object from this offset on is welcome."""
@@ -129,7 +129,10 @@ class VaultHolder:
 
     def heads(self, peer: SiteId, tenant: TenantId) -> list[HeadItem]:
         """Return the newest point of each dataset with the receipts for it; empty for a tenant without points."""
-        holding = self._for_reading(peer, tenant)
+        try:
+            holding = self._for_reading(peer, tenant)
+        except NotFoundError:
+            return []
         with holding.lock:
             found = [holding.head(dataset) for dataset in holding.points.datasets()]
             return [

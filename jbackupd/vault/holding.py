@@ -19,6 +19,7 @@ from jbackupd.model.errors import (
     MissingObjectError,
     NoSpaceError,
     NotFoundError,
+    TryLaterError,
 )
 from jbackupd.model.ids import NO_OBJECT, DatasetId, ObjectKind, ObjectName, ObjectRef, SiteId
 from jbackupd.protocol.messages import ObjectItem
@@ -81,6 +82,19 @@ class Holding:
         with self.lock:
             self._used += fresh
 
+    def offset(self, item: ObjectItem) -> int:
+        """Return how many bytes of an object are here and durable; its size only when `finish` has nothing left to do.
+
+        A link that was cut behind the last byte leaves a partial that is whole: nobody would put it again.
+        """
+        there = self.incoming.offset(item.ref, item.size)
+        if there == item.size and not self.store.has(item.ref):
+            try:
+                self.finish(item)
+            except (DamageError, IdentityError, TryLaterError):
+                return 0
+        return there
+
     def finish(self, item: ObjectItem) -> None:
         """Verify a whole object; points then wait for `commit`, receipts must be signed, all others are stored."""
         ref = item.ref
@@ -93,7 +107,7 @@ class Holding:
                 self.incoming.check(ref, item.size)
                 self._check_receipt(ref)
             self.incoming.finish(ref, item.size)
-        except (DamageError, IdentityError):
+        except (DamageError, IdentityError, TryLaterError):
             self.incoming.discard(ref)
             with self.lock:
                 self._used = max(0, self._used - item.size)
@@ -115,6 +129,7 @@ class Holding:
         """Check a point and list it; return our receipt. See transport.holding.Holder.commit for what it raises."""
         ref = ObjectRef(ObjectKind.POINT, name)
         if self.store.has(ref):
+            self.store.settle([ref])
             return self._receipt_again(decode_point(self.store.read_checked(ref)))
         data = self._whole_partial(ref)
         try:
@@ -165,10 +180,8 @@ class Holding:
                 "put them and commit again",
                 dataset=header.dataset, sequence=header.sequence, count=len(missing), object=missing[0],
             )
-        # A name may be here and not yet durable: the process may have been killed between its rename and the sync of
-        # its folder. A receipt must not be given for such a one.
-        for folder in sorted({posixpath.dirname(self.store.path(ref)) for ref in header.added}):
-            self.store.files.sync_folder(folder)
+        # A receipt must not be given for a name that a killed process left here and that is not durable.
+        self.store.settle(header.added)
 
     def _needed_by(self, dataset: DatasetId, head: StoredPoint | None) -> frozenset[ObjectRef]:
         if head is None:

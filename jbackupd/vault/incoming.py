@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from jbackupd.codec.hashing import name_hasher
 from jbackupd.format.header import HEADER_BYTES, check_header
-from jbackupd.model.errors import DamageError, FormatError, JbackupdError, ProtocolError
+from jbackupd.model.errors import DamageError, FormatError, JbackupdError, ProtocolError, TryLaterError
 from jbackupd.model.ids import ObjectRef
 from jbackupd.storage.files import Files, Handle
 from jbackupd.vault.store import ObjectStore
@@ -32,6 +32,8 @@ class _Partial:
     length: int = -1
     """Bytes in the file; -1 until it was looked at."""
     synced: bool = False
+    resumed: bool = False
+    """Some of its bytes were here when it was opened: after a power cut there may be holes in them."""
     users: int = 0
 
 
@@ -111,6 +113,7 @@ class Incoming:
 
         Raises:
             DamageError: It does not have this size, name or kind; it was thrown away.
+            TryLaterError: The same, but a part was here from before: a power cut may have left holes in it.
         """
         with self._use(ref) as partial:
             self._check(ref, partial, size)
@@ -120,6 +123,7 @@ class Incoming:
 
         Raises:
             DamageError: It does not have this size, name or kind; it was thrown away.
+            TryLaterError: The same, but a part was here from before: a power cut may have left holes in it.
         """
         if self._store.has(ref):
             return
@@ -154,6 +158,7 @@ class Incoming:
                     path = self.path(ref)
                     partial.length = self._files.size(path) if self._files.exists(path) else 0
                     partial.synced = partial.length == 0
+                    partial.resumed = partial.length > 0
                 yield partial
         finally:
             with self._guard:
@@ -168,24 +173,36 @@ class Incoming:
             partial.handle = self._files.append(self.path(ref))
         try:
             partial.handle.sync()
-        finally:
             self._close(partial)
+        except JbackupdError:
+            # The next sync may report success without having written what this one dropped.
+            self._discard(ref, partial)
+            raise
         self._files.sync_folder(self._folder)
         partial.synced = True
 
     def _check(self, ref: ObjectRef, partial: _Partial, size: int) -> None:
         self._sync(ref, partial)
+        resumed = partial.resumed
         try:
             right = partial.length == size and self._is_right(ref, size)
         except FormatError:
-            self._discard(ref, partial)
-            raise
-        if not right:
-            self._discard(ref, partial)
-            raise DamageError(
-                "unable to take {object}: the bytes that came do not hash to its name",
-                "they were thrown away; check the disk and memory of the site that sent them", object=ref,
+            if not resumed:
+                self._discard(ref, partial)
+                raise
+            right = False
+        if right:
+            return
+        self._discard(ref, partial)
+        if resumed:
+            raise TryLaterError(
+                "unable to take {object}: the part of it that was here from before was damaged",
+                "nothing needs to be done: it was thrown away and is sent again from its beginning", object=ref,
             )
+        raise DamageError(
+            "unable to take {object}: the bytes that came do not hash to its name",
+            "they were thrown away; check the disk and memory of the site that sent them", object=ref,
+        )
 
     def _is_right(self, ref: ObjectRef, size: int) -> bool:
         hasher, path = name_hasher(), self.path(ref)
@@ -200,7 +217,7 @@ class Incoming:
         self._close(partial)
         if self._files.exists(self.path(ref)):
             self._files.remove(self.path(ref))
-        partial.length, partial.synced = 0, True
+        partial.length, partial.synced, partial.resumed = 0, True, False
 
     def _close(self, partial: _Partial) -> None:
         if partial.handle is not None:

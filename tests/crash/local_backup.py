@@ -135,6 +135,7 @@ class LocalBackup:
     """
 
     name = "backup"
+    uses_catalog = True
 
     def __init__(self, earlier: int = 1) -> None:
         self._earlier = earlier

@@ -65,6 +65,7 @@ class Scenario(Protocol):
     """Something that must survive."""
 
     name: str
+    uses_catalog: bool
 
     def prepare(self) -> Key:
         """Return the disk before the run, all of it durable."""
@@ -190,9 +191,10 @@ def _machine(before: Key, fault: Callable[[Call], None] | None = None) -> tuple[
 def _check_all(scenario: Scenario, states: Iterator[CrashState], sqlite: Sqlite, score: Score, enough: int) -> None:
     for state in states:
         score.states += 1
-        for word, image in (
-            ("a lost", None), ("the newest", sqlite.image(state.position)), ("the oldest", sqlite.images[0]),
-        ):
+        images: dict[str, bytes | None] = {"a lost": None}
+        if scenario.uses_catalog:
+            images |= {"the newest": sqlite.image(state.position), "the oldest": sqlite.images[0]}
+        for word, image in images.items():
             essence = scenario.essence(state.key), state.facts, image
             if essence in score.verdicts:
                 continue
