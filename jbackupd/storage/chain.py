@@ -96,6 +96,8 @@ class AuditChain:
         self._lock = threading.Lock()
         self._handle: Handle | None = None
         self._known: ChainReport | None = None
+        # The line whose writing failed; whatever stands of it in the file was never reported as durable.
+        self._unsure = b""
         with self._lock:
             self._open()
 
@@ -120,6 +122,7 @@ class AuditChain:
             entry, line = _entry_line(known, self._clock, fields)
             try:
                 self._expect_size(known.size)
+                self._unsure = line
                 handle.write(line)
                 handle.sync()
                 if known.entries == 0:
@@ -127,6 +130,7 @@ class AuditChain:
             except JbackupdError:
                 self._close()
                 raise
+            self._unsure = b""
             self._known = ChainReport(entry.sequence, known.size + len(line), entry.digest)
             return entry
 
@@ -142,9 +146,8 @@ class AuditChain:
                 handle.close()
 
     def _open(self) -> Handle:
-        if self._known is not None and self._files.exists(self._path):
-            # What a failed sync left behind must not be taken for durable: cut it off and write it again.
-            self._cut(self._known.size)
+        if self._known is not None:
+            self._withdraw(self._known.size)
         report = verify_chain(self._files, self._path)
         if report.broken is not None:
             raise DamageError(
@@ -153,14 +156,20 @@ class AuditChain:
                 path=self._path, line=report.broken.line, reason=report.broken.reason,
             )
         if report.torn_bytes:
-            self._cut(report.size)
+            self._files.truncate(self._path, report.size)
         self._known = ChainReport(report.entries, report.size, report.head)
         self._handle = self._files.append(self._path)
         return self._handle
 
-    def _cut(self, size: int) -> None:
-        if self._files.size(self._path) > size:
+    def _withdraw(self, size: int) -> None:
+        """Cut off what a failed write left behind: after a failed sync it must not be taken for durable."""
+        if not self._files.exists(self._path) and not size:
+            return
+        tail = self._files.read_at(self._path, size, len(self._unsure) + 1)
+        if tail and self._unsure.startswith(tail):
             self._files.truncate(self._path, size)
+        self._expect_size(size)
+        self._unsure = b""
 
     def _expect_size(self, size: int) -> None:
         if self._files.size(self._path) != size:
