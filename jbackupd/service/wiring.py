@@ -18,6 +18,7 @@ from jbackupd.format.identity import Card, CardKind, decode_card
 from jbackupd.model.clock import SystemClock
 from jbackupd.model.errors import BusyError, ConfigError, FormatError, KeyMissingError, NotFoundError, StorageError
 from jbackupd.model.ids import DatasetId, SiteId, TenantId, is_word
+from jbackupd.service.founding import Founded, found_vault
 from jbackupd.service.lock import state_lock
 from jbackupd.service.runner import Take, Taken
 from jbackupd.service.taking import OwnVault, look_through, take_point
@@ -28,9 +29,9 @@ from jbackupd.sources.files import FilesSource
 from jbackupd.sources.port import Source
 from jbackupd.storage.files import PosixFiles
 from jbackupd.vault.commit import Authorship
-from jbackupd.vault.identity import SiteIdentity, load_identity
+from jbackupd.vault.identity import SiteIdentity, load_identity, load_or_create
 from jbackupd.vault.keyring import HISTORY_DAYS, Keyring, KeySource
-from jbackupd.vault.rebuild import reconcile
+from jbackupd.vault.rebuild import Reconciliation, rebuild, reconcile
 from jbackupd.vault.store import ObjectStore
 from jbackupd.vault.vault import PointList, Vault
 
@@ -300,3 +301,43 @@ def take_locally(settings: Settings) -> Iterator[Take]:
 def look_at(settings: Settings, dataset: DatasetId, progress: Callable[[int, int], None]) -> Taken:
     """Read a dataset's source and store nothing; needs no lock. Blocks."""
     return look_through(source_of(dataset_named(settings, dataset)), progress)
+
+
+def rebuild_catalog(settings: Settings, tenant: TenantId) -> Reconciliation:
+    """Make a tenant's catalog anew from its vault; holds the state folder's lock. Blocks.
+
+    Raises:
+        BusyError: The daemon or another command is at work.
+        NotFoundError: The tenant has no vault here.
+    """
+    with state_lock(settings.site.state):
+        site = open_site(settings)
+        store = existing_store(site.files, tenant)
+        with contextlib.closing(Catalog(catalog_path(settings, tenant))) as catalog:
+            return rebuild(store, catalog, keys_of(site.files, tenant, site.identity), tenant=tenant)
+
+
+def create_vault(
+    settings: Settings, tenant: TenantId, *, threshold: int, count: int, share_folder: str, sheets: bool = False
+) -> Founded:
+    """Make a tenant's vault and keys, and the site's identity if there is none; holds the lock. Blocks.
+
+    Args:
+        settings: Of this site.
+        tenant: A tenant of the configuration.
+        threshold: How many shares open the recovery key.
+        count: How many shares there are.
+        share_folder: Where they are written; new or empty.
+        sheets: Also write a page to print for each share.
+
+    Raises:
+        RefusedError: The tenant has a vault here, or the folder holds something.
+        BusyError: The daemon or another command is at work.
+    """
+    with state_lock(settings.site.state):
+        files = PosixFiles(settings.site.state)
+        identity = load_or_create(files, settings.site.id)
+        return found_vault(
+            files, store_of(files, tenant), identity, tenant, threshold=threshold, count=count,
+            share_folder=share_folder, sheet=None, clock=SystemClock(),
+        )
