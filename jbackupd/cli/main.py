@@ -62,6 +62,7 @@ def _entries() -> dict[str, Entry]:
         "site": Entry("site", "site", _("site cards; declare a site lost")),
         "recovery": Entry("recovery", "recovery", _("run a continuity plan")),
         "desk": Entry("desk", "desk", _("the minimal service: look-up of residents")),
+        "audit": Entry("desk", "audit", _("who looked at what: show and verify the record")),
     }
 
 

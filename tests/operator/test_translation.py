@@ -2,8 +2,13 @@
 
 import importlib.util
 import os
+import re
 
+import click
 import pytest
+
+from jbackupd.cli.main import _root
+from jbackupd.cli.output import Frame
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -35,3 +40,18 @@ def test_a_missing_translation_and_differing_fields_are_told(build):
     assert build.problems({"new text": "cli/x.py"}, {}) == ["cli/x.py: no Japanese for 'new text'"]
     catalog = build.build_catalog({"new text": "cli/x.py"}, {"new text": "新しい文"}, set())
     assert build.is_stale(catalog)
+
+
+def test_every_command_that_a_text_tells_people_to_run_exists(build):
+    """A hint at three in the morning must not name a command that is not there."""
+    told = {
+        match for text in build.used_texts() for match in re.findall(r"jbackupd ([a-z][a-z-]+)(?: ([a-z][a-z-]+))?", text)
+    }
+    root = click.Context(_root(), obj=Frame())
+    missing = []
+    for name, below in sorted(told):
+        command = _root().get_command(root, name)
+        wanted = below if isinstance(command, click.Group) else ""
+        if command is None or (wanted and command.get_command(root, wanted) is None):
+            missing.append(f"jbackupd {name} {below}")
+    assert missing == []
