@@ -30,13 +30,17 @@ _REPEATABLE = ("version",)
 class Document:
     """The merged tables of several files, and the place of every key.
 
+    Args:
+        file: The first of them.
+
     Attributes:
         data: The tables.
         places: By key path, where it was written.
         problems: What was wrong with the files so far.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, file: str) -> None:
+        self._whole = Place(file)
         self.data: dict[str, Any] = {}
         self.places: dict[KeyPath, Place] = {}
         self.problems: list[Problem] = []
@@ -61,10 +65,10 @@ class Document:
         self._merge(self.data, tables, (), (), lines)
 
     def place(self, path: KeyPath) -> Place:
-        """Return where a key was written, or the nearest table around it."""
+        """Return where a key was written, or the nearest table around it, or the first file as a whole."""
         while path and path not in self.places:
             path = path[:-1]
-        return self.places.get(path) or next(iter(self.places.values()), Place(""))
+        return self.places.get(path, self._whole)
 
     def _merge(
         self, into: dict[str, Any], tables: dict[str, Any], path: KeyPath, path_there: KeyPath,
@@ -157,7 +161,7 @@ def load_as(
         ConfigError: Anything is wrong; the error names every problem with file, line and key, and its
             field `problems` holds them.
     """
-    document = Document()
+    document = Document(files[0])
     for file in files:
         document.add(file)
     loaded: M | None = None
