@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from jbackupd.model.errors import JbackupdError
 from jbackupd.storage.files import Handle, _typed
 
 FileId = int
@@ -110,7 +111,7 @@ class Call:
 
 
 Fault = Callable[[Call], None]
-"""Called before each changing call; may raise OSError (the call fails; a write fails halfway) or `Killed`."""
+"""Called before each changing call; may raise OSError or `Killed`; a write has been done halfway then."""
 
 
 class Killed(BaseException):
@@ -313,11 +314,12 @@ class MemoryHandle:
 
     def write(self, data: bytes | memoryview) -> None:
         with self._files._lock:
+            was_dead = self._files.dead
             try:
                 with self._files._call("write", self._path):
                     self._write(bytes(data))
-            except (Killed, Exception):
-                if not self._files.dead:
+            except (Killed, JbackupdError):
+                if not was_dead:
                     self._write(bytes(data[: len(data) // 2]))
                 raise
 

@@ -41,8 +41,8 @@ from tests.crash.rig import catalog_of
 from tests.crash.states import Key, folder_of, key_of
 
 KYOTO = SiteId("kyoto")
-PIECE_BYTES = 12_000
-PIECES_TO_A_STOP = 3
+PIECE_BYTES = 8_000
+PIECES_TO_A_STOP = 2
 """After so many pieces the sender is asked to stop, so that partials are synced in the middle."""
 
 T = TypeVar("T")
