@@ -22,9 +22,12 @@ def config() -> None:
 @pass_frame
 def check(frame: Frame) -> None:
     """Check everything that can be checked without running; exit code 78 when anything is wrong."""
+    from jbackupd.service.wiring import officer_verifiers, peer_cards
     from jbackupd.settings.load import config_files, load
 
     settings = load(frame.config, thorough=True)
+    peer_cards(settings)
+    officer_verifiers(settings)
     counts = {
         "tenants": len(settings.tenants),
         "datasets": len(settings.datasets),

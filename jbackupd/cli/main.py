@@ -12,6 +12,7 @@ import contextlib
 import gettext
 import importlib
 import importlib.util
+import io
 import os
 import signal
 import sys
@@ -181,6 +182,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Without the program's name; the process's own if None.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal in another encoding than a name's must not end a restore.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     choose_language(arguments)
     if arguments == ["--version"]:
         click.echo(f"jbackupd {jbackupd.__version__}")

@@ -165,3 +165,12 @@ def test_the_schema_describes_every_table_for_editors():
     document = json.loads(jbackupd("config", "schema").stdout)
     assert document["properties"].keys() >= {"version", "site", "tenant", "dataset", "peer", "officer", "log"}
     assert document["additionalProperties"] is False
+
+
+def test_a_terminal_that_cannot_show_japanese_gets_escapes(configuration):
+    text = 'version = 1\n[site]\nid = "佐賀"\nstate = "s"\n'
+    with open(configuration, "w", encoding="utf-8") as file:
+        file.write(text)
+    done = jbackupd("-c", configuration, "config", "check", environment={"PYTHONIOENCODING": "iso8859-1"})
+    assert done.returncode == 78
+    assert b"'\\u4f50\\u8cc0' is not a name" in done.stderr
