@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import TracebackType
 from typing import Protocol, Self
 
 from jbackupd.engine.replicate import Progress
@@ -20,12 +21,13 @@ from jbackupd.model.ids import DatasetId, SiteId
 from jbackupd.runtime.news import News
 from jbackupd.runtime.supervisor import Backoff
 from jbackupd.service.log import Log
+from jbackupd.vault.peer import Peer
 
 IDLE_PING_SECONDS = 60.0
 """How often an idle link is looked at; asyncssh finds a dead one within two minutes by itself."""
 
 
-class Line(Protocol):
+class Line(Peer, Protocol):
     """A link as the queue needs it (transport.link.Link)."""
 
     @property
@@ -38,6 +40,11 @@ class Line(Protocol):
         """Bytes taken from the line so far."""
         ...
 
+    @property
+    def epochs(self) -> Mapping[SiteId, int]:
+        """The epochs of other sites that the peer knows of."""
+        ...
+
     async def ping(self) -> float:
         """Return the round-trip time now, in seconds."""
         ...
@@ -46,7 +53,9 @@ class Line(Protocol):
         """Use the link."""
         ...
 
-    async def __aexit__(self, *ending: object) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Close it."""
         ...
 
@@ -99,7 +108,11 @@ class Desk(Protocol):
         """Return the datasets that have points for a peer."""
         ...
 
-    async def send(self, line: Line, peer: SiteId, dataset: DatasetId, told: Callable[[Progress], None]) -> int:
+    async def greet(self, line: Line) -> None:
+        """Tell a peer, first of all, what it must know before anything is sent: declarations of lost sites."""
+        ...
+
+    async def send(self, line: Line, dataset: DatasetId, told: Callable[[Progress], None]) -> int:
         """Bring a dataset's points to a peer and look at the receipts; return how many points it signed for."""
         ...
 
@@ -172,6 +185,7 @@ class PeerQueue:
 
     async def _with_link(self) -> None:
         async with await self._dial() as line:
+            await self._desk.greet(line)
             self._line = line
             self._came_up()
             sent, received = self.state.bytes_sent, self.state.bytes_received
@@ -195,7 +209,7 @@ class PeerQueue:
             self.state.round_trip_seconds = await line.ping()
 
     async def _send(self, line: Line, wanted: Waiting) -> None:
-        sending = asyncio.ensure_future(self._desk.send(line, self.peer, wanted.dataset, self._told))
+        sending = asyncio.ensure_future(self._desk.send(line, wanted.dataset, self._told))
         try:
             await self._unless_overtaken(sending, wanted)
             if sending.done() and not sending.cancelled():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -71,10 +71,12 @@ class Runner:
         book: Where they are journalled.
         take: Does one.
         patience: After how long without progress a run counts as stuck.
+        committed: Called when a point is there, before the job is told to be done.
     """
 
     def __init__(
-        self, book: JobBook, take: Take, patience: Patience, *, offload: Offload, clock: Clock, log: Log
+        self, book: JobBook, take: Take, patience: Patience, *, committed: Callable[[DatasetId], Awaitable[None]],
+        offload: Offload, clock: Clock, log: Log,
     ) -> None:
         self.book = book
         self.news = News()
@@ -82,6 +84,7 @@ class Runner:
         self.stopping = False
         self._take = take
         self._patience = patience
+        self._committed = committed
         self._offload = offload
         self._clock = clock
         self._log = log
@@ -132,7 +135,9 @@ class Runner:
                     job.turn(JobEvent.STOP, ended_at=self._clock.now())
                     return
                 await self._begin(job)
-                await self._finish(job, await self._taken(dataset, job))
+                taken = await self._taken(dataset, job)
+                await self._committed(dataset)
+                await self._finish(job, taken)
             except JbackupdError as error:
                 await self._fail(job, error)
             except AssertionError:

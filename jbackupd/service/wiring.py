@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from jbackupd.catalog.database import Catalog
 from jbackupd.codec.signing import SiteVerifier
+from jbackupd.continuity.epoch import Epochs
 from jbackupd.format.identity import Card, CardKind, decode_card
 from jbackupd.model.clock import SystemClock
 from jbackupd.model.errors import BusyError, ConfigError, FormatError, KeyMissingError, NotFoundError, StorageError
@@ -77,6 +78,17 @@ def peer_cards(settings: Settings) -> dict[SiteId, Card]:
         ConfigError: A card is missing, damaged, or another site's.
     """
     return {peer.id: read_card(peer.card, CardKind.SITE, peer.id) for peer in settings.peers}
+
+
+def officer_verifiers(settings: Settings) -> dict[str, SiteVerifier]:
+    """Read the cards of all officers. Blocks.
+
+    Raises:
+        ConfigError: A card is missing, damaged, or another person's.
+    """
+    return {
+        officer.id: read_card(officer.card, CardKind.OFFICER, officer.id).verifier for officer in settings.officers
+    }
 
 
 def read_card(path: str, kind: CardKind, expected: str) -> Card:
@@ -223,9 +235,28 @@ def catalog_path(settings: Settings, tenant: TenantId) -> str:
     return f"{settings.site.state}/{CATALOGS}/{tenant}.sqlite"
 
 
-def author_of(site: Site) -> Authorship:
-    """Return who signs points here."""
-    return Authorship(site.identity.site, 1, site.identity.signer)
+def open_epochs(site: Site) -> Epochs:
+    """Open the declarations that this site has accepted; whoever calls holds the lock. Blocks.
+
+    Raises:
+        DamageError: The journal is damaged.
+        ConfigError: An officer's card cannot be used.
+    """
+    officers = officer_verifiers(site.settings)
+    return Epochs(
+        site.files, site.identity.site, officers=lambda: officers,
+        needed=lambda: site.settings.approval.declare_lost,
+    )
+
+
+def author_of(identity: SiteIdentity, epochs: Epochs) -> Authorship:
+    """Return who signs points here.
+
+    Raises:
+        FencedError: This site was declared lost; it takes no points any more.
+    """
+    epochs.check_own()
+    return Authorship(identity.site, epochs.epoch_of(identity.site), identity.signer)
 
 
 def source_of(dataset: Dataset) -> Source:
@@ -261,21 +292,23 @@ def dataset_named(settings: Settings, wanted: DatasetId) -> Dataset:
 
 
 @contextlib.contextmanager
-def open_own_vault(site: Site, tenant: TenantId) -> Iterator[OwnVault]:
+def open_own_vault(site: Site, tenant: TenantId, epochs: Epochs) -> Iterator[OwnVault]:
     """Open the vault of a tenant of this site for writing; whoever calls holds the state folder's lock. Blocks.
 
     Raises:
         NotFoundError: The tenant has no vault here.
         KeyMissingError: This site has none of its keys.
+        FencedError: This site was declared lost.
     """
     settings = site.settings
+    author = author_of(site.identity, epochs)
     store = existing_store(site.files, tenant)
     keyring = Keyring.open(site.files, tenant, local_key=site.identity.local_key)
     found = settings.tenant(tenant)
     with contextlib.closing(Catalog(catalog_path(settings, tenant))) as catalog:
         reconcile(store, catalog, keyring, tenant=tenant)
         vault = Vault(store, catalog, keyring, tenant=tenant, verifiers=site.verifiers)
-        yield OwnVault(vault, keyring, author_of(site), found.history_days if found else HISTORY_DAYS)
+        yield OwnVault(vault, keyring, author, found.history_days if found else HISTORY_DAYS)
 
 
 @contextlib.contextmanager
@@ -287,12 +320,13 @@ def take_locally(settings: Settings) -> Iterator[Take]:
     """
     with state_lock(settings.site.state):
         site = open_site(settings)
+        epochs = open_epochs(site)
 
         def take(
             dataset: DatasetId, progress: Callable[[int, int], None], stopped: Callable[[], bool], /
         ) -> Taken:
             source = source_of(dataset_named(settings, dataset))
-            with open_own_vault(site, dataset.tenant) as own:
+            with open_own_vault(site, dataset.tenant, epochs) as own:
                 return take_point(own, dataset, source, clock=SystemClock(), progress=progress, stopped=stopped)
 
         yield take

@@ -1,0 +1,106 @@
+"""What the daemon knows of points and receipts, kept up to date; what the queues of the peers live on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from jbackupd.continuity.epoch import Epochs
+from jbackupd.engine.replicate import Progress, replicate
+from jbackupd.format.declaration import encode_declaration
+from jbackupd.model.errors import JbackupdError
+from jbackupd.model.ids import DatasetId, SiteId, TenantId
+from jbackupd.runtime.news import News
+from jbackupd.runtime.offload import Offload
+from jbackupd.service.ledger import DatasetFacts, Ledger, PointFacts
+from jbackupd.service.live import Live
+from jbackupd.service.log import Log
+from jbackupd.service.queue import Line, Waiting
+
+
+class Board:
+    """Facts about every dataset, from looks into the vaults; belongs to the event loop.
+
+    Attributes:
+        taken: Datasets of this site.
+        held: Datasets that are held for other sites, with the newest point.
+        news: Rings when there may be something new for a peer.
+    """
+
+    def __init__(
+        self, live: Live, ledger: Ledger, epochs: Epochs, tenants: Callable[[], list[TenantId]], *,
+        offload: Offload, log: Log,
+    ) -> None:
+        self.taken: dict[DatasetId, DatasetFacts] = {}
+        self.held: dict[DatasetId, PointFacts | None] = {}
+        self.news = News()
+        self._live = live
+        self._ledger = ledger
+        self._epochs = epochs
+        self._tenants = tenants
+        self._offload = offload
+        self._log = log
+
+    async def refresh(self, dataset: DatasetId) -> None:
+        """Look how a dataset of this site stands."""
+        facts = await self._offload.db(self._ledger.look, dataset, self._live.peers_of(dataset))
+        before = self.taken.get(dataset, DatasetFacts())
+        if facts.error is not None:
+            if str(before.error) != str(facts.error):
+                self._log.error("{dataset}: unable to read the vault: {reason}", dataset=dataset, reason=facts.error)
+            facts = DatasetFacts(before.newest, before.copies, facts.error)
+        self.taken[dataset] = facts
+        self.news.ring()
+
+    async def refresh_all(self) -> None:
+        """Look at everything; forgets what is no longer in the configuration."""
+        wanted = [dataset.id for dataset in self._live.settings.datasets]
+        for gone in self.taken.keys() - set(wanted):
+            del self.taken[gone]
+        for dataset in wanted:
+            await self.refresh(dataset)
+        self.held = {}
+        for tenant in await self._offload.db(self._tenants):
+            if not self._live.is_own(tenant):
+                await self.refresh_held(tenant)
+
+    async def refresh_held(self, tenant: TenantId) -> None:
+        """Look what is held of a tenant for another site."""
+        try:
+            self.held |= await self._offload.db(self._newest_of, tenant)
+        except JbackupdError as error:
+            self._log.error("{tenant}: unable to read what is held of it: {reason}", tenant=tenant, reason=error)
+
+    def _newest_of(self, tenant: TenantId) -> dict[DatasetId, PointFacts | None]:
+        return {dataset: self._ledger.look(dataset, ()).newest for dataset in self._ledger.datasets(tenant)}
+
+    # What the queues ask.
+
+    def waiting(self, peer: SiteId) -> Sequence[Waiting]:
+        """Return the datasets that have points for a peer."""
+        found = []
+        for dataset in self._live.settings.datasets:
+            copy = self.taken.get(dataset.id, DatasetFacts()).copies.get(peer)
+            if copy is not None and copy.waiting_since is not None:
+                found.append(Waiting(dataset.tier, copy.waiting_since, dataset.id))
+        return found
+
+    async def greet(self, line: Line) -> None:
+        """Hand over the declarations of lost sites that a peer does not know."""
+        for lost, epoch in self._epochs.known().items():
+            declaration = self._epochs.declaration_of(lost)
+            if declaration is not None and lost != line.site and line.epochs.get(lost, 0) < epoch:
+                await line.declare(encode_declaration(declaration))
+                self._log.info("{peer} was told that {site} is lost", peer=line.site, site=lost)
+
+    async def send(self, line: Line, dataset: DatasetId, told: Callable[[Progress], None]) -> int:
+        """Bring a dataset's points to a peer and look at the receipts; return how many points it signed for."""
+        chain = await self._offload.db(self._ledger.chain, dataset)
+        try:
+            delivered = await replicate(
+                line, self._ledger.store(dataset.tenant), chain, verifier=self._live.verifiers[line.site],
+                on_progress=told, offload=self._offload.disk,
+            )
+        finally:
+            # Also after a cut: receipts that came in count.
+            await self.refresh(dataset)
+        return len(delivered)

@@ -1,0 +1,164 @@
+"""Numbers for Prometheus, made from the facts of one moment: what is no longer there leaves no series behind.
+
+Labels are bounded by the configuration: datasets and peers. Rendering takes milliseconds per thousand series, so it
+runs in a thread. Times are seconds since 1970; what is not known is NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
+
+import jbackupd
+from jbackupd.policy.deadline import Deadline
+from jbackupd.service.jobs import WITHOUT_RESULT, JobRecord
+from jbackupd.service.ledger import CopyFacts, DatasetFacts, PointFacts
+from jbackupd.service.status import Facts, PeerFacts, dataset_deadline
+from jbackupd.settings.schema import Dataset
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+_UNKNOWN = float("nan")
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """What a dataset's numbers are made of."""
+
+    dataset: Dataset
+    known: DatasetFacts
+    result: JobRecord | None
+    last: JobRecord | None
+    deadline: Deadline
+    now: datetime
+
+    def number(self, key: str) -> float:
+        """Return a number of the last point's result."""
+        value = self.result.result.get(key) if self.result is not None else None
+        return float(value) if isinstance(value, (int, float)) else _UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class _CopyRow:
+    """What a copy's numbers are made of."""
+
+    copy: CopyFacts
+    now: datetime
+
+
+_DATASET: tuple[tuple[str, str, Callable[[_Row], float]], ...] = (
+    ("point_time_seconds", "When the newest point here was taken", lambda r: _taken_at(r.known.newest)),
+    ("point_age_seconds", "Age of the newest point here", lambda r: _age(r.known.newest, r.now)),
+    ("point_sequence", "Number of the newest point here, 0 for none", lambda r: _sequence(r.known.newest)),
+    ("rpo_seconds", "How old a copy may become", lambda r: r.dataset.rpo.total_seconds()),
+    ("rpo_met", "1 if every copy is young enough", lambda r: r.deadline is Deadline.MET),
+    ("vault_error", "1 if the vault cannot be read", lambda r: r.known.error is not None),
+    ("last_backup_failed", "1 if the last run brought no point",
+     lambda r: r.last is not None and r.last.state in WITHOUT_RESULT),
+    ("last_success_time_seconds", "When a run last brought a point",
+     lambda r: _seconds(r.result.ended_at if r.result else None)),
+    ("last_backup_source_bytes", "What the last point consists of", lambda r: r.number("source_bytes")),
+    ("last_backup_new_object_bytes", "What the last point added to the vault", lambda r: r.number("new_object_bytes")),
+    ("last_backup_unreadable_files", "Files the last point could not take", lambda r: r.number("unreadable_files")),
+    ("last_backup_seconds", "How long the last run took", lambda r: r.number("seconds")),
+)
+_COPY: tuple[tuple[str, str, Callable[[_CopyRow], float]], ...] = (
+    ("copy_age_seconds", "Age of the newest point that a peer has signed for", lambda r: _age(r.copy.point, r.now)),
+    ("copy_sequence", "Number of the newest point that a peer has signed for", lambda r: _sequence(r.copy.point)),
+    ("copy_received_time_seconds", "When it came in, by the peer's clock", lambda r: _seconds(r.copy.received_at)),
+    ("queue_points", "Points that a peer has not signed for", lambda r: r.copy.waiting_points),
+    ("queue_bytes", "What these points add", lambda r: r.copy.waiting_bytes),
+)
+_PEER: tuple[tuple[str, str, Callable[[PeerFacts], float]], ...] = (
+    ("link_up", "1 if there is a link to the peer", lambda p: p.state.up),
+    ("link_round_trip_seconds", "Last measured", lambda p: _or_unknown(p.state.round_trip_seconds)),
+    ("link_limit_bytes_per_second", "Limit in force", lambda p: float("inf") if p.limit is None else p.limit),
+    ("refused_datasets", "Datasets that a peer did not take", lambda p: len(p.state.troubles)),
+)
+_PEER_COUNTERS: tuple[tuple[str, str, Callable[[PeerFacts], float]], ...] = (
+    ("link_sent_bytes", "Bytes sent to the peer since the start", lambda p: p.state.bytes_sent),
+    ("link_received_bytes", "Bytes that came back on these links", lambda p: p.state.bytes_received),
+    ("receipts", "Points that the peer has signed for since the start", lambda p: p.state.delivered_points),
+)
+
+
+def render(facts: Facts, now: datetime) -> bytes:
+    """Return the page. Computes for a while: call it in a thread."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_FactsCollector(facts, now))
+    return generate_latest(registry)
+
+
+class _FactsCollector(Collector):
+    """One scrape's values."""
+
+    def __init__(self, facts: Facts, now: datetime) -> None:
+        self._facts = facts
+        self._now = now
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every family."""
+        facts = self._facts
+        info = InfoMetricFamily("jbackupd", "The daemon")
+        info.add_metric([], {"version": jbackupd.__version__, "site": facts.settings.site.id})
+        yield info
+        yield _gauge("start_time_seconds", "When the daemon began", [], [((), _seconds(facts.begun_at))])
+        error = float(facts.config_error is not None)
+        yield _gauge("config_error", "1 if the configuration of the last reload was not taken", [], [((), error)])
+        rows = [((str(dataset.id),), self._row(dataset)) for dataset in facts.settings.datasets]
+        for name, text, value in _DATASET:
+            yield _gauge(name, text, ["dataset"], [(labels, value(row)) for labels, row in rows])
+        copies = [
+            ((str(dataset), peer), _CopyRow(copy, self._now))
+            for dataset, known in facts.taken.items() for peer, copy in known.copies.items()
+        ]
+        for name, text, of_copy in _COPY:
+            yield _gauge(name, text, ["dataset", "peer"], [(labels, of_copy(row)) for labels, row in copies])
+        for name, text, of_peer in _PEER:
+            yield _gauge(name, text, ["peer"], [((peer,), of_peer(each)) for peer, each in facts.peers.items()])
+        for name, text, of_peer in _PEER_COUNTERS:
+            counter = CounterMetricFamily(f"jbackupd_{name}", text, labels=["peer"])
+            for peer, each in facts.peers.items():
+                counter.add_metric([peer], of_peer(each))
+            yield counter
+        held = [((str(dataset),), _age(point, self._now)) for dataset, point in facts.held.items()]
+        yield _gauge("held_point_age_seconds", "Age of the newest point held for another site", ["dataset"], held)
+
+    def _row(self, dataset: Dataset) -> _Row:
+        facts, id_ = self._facts, dataset.id
+        return _Row(
+            dataset, facts.taken.get(id_, DatasetFacts()), facts.last_results.get(id_), facts.last_ends.get(id_),
+            dataset_deadline(facts, dataset, self._now), self._now,
+        )
+
+
+def _gauge(name: str, text: str, labels: list[str], samples: Sequence[tuple[tuple[str, ...], float]]) -> Metric:
+    family = GaugeMetricFamily(f"jbackupd_{name}", text, labels=labels)
+    for values, value in samples:
+        family.add_metric(list(values), value)
+    return family
+
+
+def _or_unknown(value: float | None) -> float:
+    return _UNKNOWN if value is None else value
+
+
+def _sequence(point: PointFacts | None) -> float:
+    return point.sequence if point is not None else 0
+
+
+def _taken_at(point: PointFacts | None) -> float:
+    return _seconds(point.taken_at if point is not None else None)
+
+
+def _age(point: PointFacts | None, now: datetime) -> float:
+    return _UNKNOWN if point is None else (now - point.taken_at).total_seconds()
+
+
+def _seconds(moment: datetime | None) -> float:
+    return _UNKNOWN if moment is None else moment.timestamp()

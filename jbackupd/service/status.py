@@ -1,0 +1,201 @@
+"""The one page: how every dataset and every peer stands. Pure: facts and the time in, a document out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import jbackupd
+from jbackupd.model.errors import JbackupdError
+from jbackupd.model.ids import DatasetId, SiteId, TenantId
+from jbackupd.policy.deadline import Deadline, deadline_of, worst
+from jbackupd.service.jobs import JobRecord
+from jbackupd.service.ledger import CopyFacts, DatasetFacts, PointFacts
+from jbackupd.service.queue import QueueState
+from jbackupd.settings.schema import Dataset, Settings
+
+
+@dataclass(frozen=True)
+class PeerFacts:
+    """A peer: its line, and what the daemon knows apart from the line.
+
+    Attributes:
+        limit: Bytes a second in force; None is unlimited.
+        links_from: Connections that it has made to this site.
+    """
+
+    state: QueueState
+    limit: float | None = None
+    links_from: int = 0
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything the page is made of, at one moment.
+
+    Attributes:
+        taken: How each dataset of this site stands.
+        held: The newest points of datasets that this site holds for others.
+        next_runs: When each dataset is due.
+        jobs: Jobs that wait or run, as documents.
+        last_ends: The last job of each dataset that ended.
+        last_results: The last job of each dataset that brought a point.
+        config_error: Why the configuration of the last reload was not taken.
+    """
+
+    settings: Settings
+    begun_at: datetime
+    pid: int
+    taken: Mapping[DatasetId, DatasetFacts] = field(default_factory=dict)
+    held: Mapping[DatasetId, PointFacts | None] = field(default_factory=dict)
+    peers: Mapping[SiteId, PeerFacts] = field(default_factory=dict)
+    next_runs: Mapping[DatasetId, datetime | None] = field(default_factory=dict)
+    jobs: Sequence[Mapping[str, Any]] = ()
+    last_ends: Mapping[DatasetId, JobRecord] = field(default_factory=dict)
+    last_results: Mapping[DatasetId, JobRecord] = field(default_factory=dict)
+    loaded_at: datetime | None = None
+    config_error: JbackupdError | None = None
+
+    def queue_bytes(self, peer: SiteId) -> int:
+        """Return what waits for a peer, in bytes."""
+        return sum(facts.copies[peer].waiting_bytes for facts in self.taken.values() if peer in facts.copies)
+
+
+def status_document(facts: Facts, now: datetime) -> dict[str, Any]:
+    """Return the page for machines."""
+    return {
+        "site": facts.settings.site.id,
+        "version": jbackupd.__version__,
+        "pid": facts.pid,
+        "running_since": _time(facts.begun_at),
+        "configuration": {
+            "loaded_at": _time(facts.loaded_at),
+            "error": _error(facts.config_error),
+        },
+        "datasets": [_dataset(facts, dataset, now) for dataset in facts.settings.datasets],
+        "held": [_held(dataset, point, now) for dataset, point in sorted(facts.held.items())],
+        "peers": [_peer(facts, peer.id) for peer in facts.settings.peers],
+        "jobs": list(facts.jobs),
+    }
+
+
+def dataset_deadline(facts: Facts, dataset: Dataset, now: datetime) -> Deadline:
+    """Return how a dataset stands against its RPO: at every peer that must hold it, or here if there is no peer."""
+    known = facts.taken.get(dataset.id, DatasetFacts())
+    peers = facts.settings.peers_of(dataset)
+    if not peers:
+        return deadline_of(known.newest.taken_at if known.newest else None, dataset.rpo, now)
+    return worst([_copy_deadline(known.copies.get(peer.id, CopyFacts()), dataset, now) for peer in peers])
+
+
+def _copy_deadline(copy: CopyFacts, dataset: Dataset, now: datetime) -> Deadline:
+    return deadline_of(copy.point.taken_at if copy.point else None, dataset.rpo, now)
+
+
+def _dataset(facts: Facts, dataset: Dataset, now: datetime) -> dict[str, Any]:
+    known = facts.taken.get(dataset.id, DatasetFacts())
+    last = facts.last_ends.get(dataset.id)
+    result = facts.last_results.get(dataset.id)
+    return {
+        "id": str(dataset.id),
+        "name": dataset.name,
+        "tier": dataset.tier,
+        "schedule": str(dataset.schedule),
+        "rpo_seconds": int(dataset.rpo.total_seconds()),
+        "deadline": dataset_deadline(facts, dataset, now).value,
+        "newest": _point(known.newest, now),
+        "next_run": _time(facts.next_runs.get(dataset.id)),
+        "last_job": _job(last),
+        "unreadable_files": result.result.get("unreadable_files", 0) if result else None,
+        "error": _error(known.error),
+        "copies": [
+            _copy(peer.id, known.copies.get(peer.id, CopyFacts()), dataset, now)
+            for peer in facts.settings.peers_of(dataset)
+        ],
+    }
+
+
+def _copy(peer: SiteId, copy: CopyFacts, dataset: Dataset, now: datetime) -> dict[str, Any]:
+    return {
+        "peer": peer,
+        "point": _point(copy.point, now),
+        "received_at": _time(copy.received_at),
+        "deadline": _copy_deadline(copy, dataset, now).value,
+        "waiting_points": copy.waiting_points,
+        "waiting_bytes": copy.waiting_bytes,
+        "waiting_since": _time(copy.waiting_since),
+    }
+
+
+def _held(dataset: DatasetId, point: PointFacts | None, now: datetime) -> dict[str, Any]:
+    return {"id": str(dataset), "newest": _point(point, now)}
+
+
+def _peer(facts: Facts, peer: SiteId) -> dict[str, Any]:
+    known = facts.peers.get(peer, PeerFacts(QueueState()))
+    state, sending = known.state, known.state.sending
+    return {
+        "id": peer,
+        "link": "up" if state.up else "down",
+        "since": _time(state.changed_at),
+        "error": _error(state.error),
+        "round_trip_seconds": state.round_trip_seconds,
+        "limit_bytes_per_second": known.limit,
+        "links_from": known.links_from,
+        "queue_bytes": facts.queue_bytes(peer),
+        "bytes_sent": state.bytes_sent,
+        "bytes_received": state.bytes_received,
+        "sending": None if sending is None else {
+            "dataset": str(sending.dataset), "sequence": sending.sequence, "bytes_done": sending.bytes_done,
+            "bytes_total": sending.bytes_total,
+        },
+        "troubles": [
+            {"dataset": str(dataset), **(_error(error) or {})} for dataset, error in sorted(state.troubles.items())
+        ],
+    }  # fmt: skip
+
+
+def _point(point: PointFacts | None, now: datetime) -> dict[str, Any] | None:
+    if point is None:
+        return None
+    return {
+        "sequence": point.sequence,
+        "taken_at": _time(point.taken_at),
+        "age_seconds": round((now - point.taken_at).total_seconds()),
+        "incomplete": point.incomplete,
+    }
+
+
+def _job(record: JobRecord | None) -> dict[str, Any] | None:
+    if record is None:
+        return None
+    failure = record.failure
+    return {
+        "number": record.number,
+        "state": record.state.value,
+        "reason": record.reason,
+        "begun_at": _time(record.begun_at),
+        "ended_at": _time(record.ended_at),
+        "error": None if failure is None else {
+            "code": failure.code, "message": failure.message, "hint": failure.hint, "fields": dict(failure.fields),
+        },
+    }  # fmt: skip
+
+
+def _error(error: JbackupdError | None) -> dict[str, Any] | None:
+    """Return an error so that whoever shows it can translate it."""
+    if error is None:
+        return None
+    fields = {name: value if isinstance(value, (int, str)) else str(value) for name, value in error.fields.items()}
+    return {"code": error.code, "message": error.message, "hint": error.hint, "fields": fields}
+
+
+def _time(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def tenants_of(settings: Settings) -> frozenset[TenantId]:
+    """Return the tenants whose data this site takes."""
+    return frozenset(tenant.id for tenant in settings.tenants)
