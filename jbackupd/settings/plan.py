@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import Field
+import tomli
+from pydantic import Field, ValidationError
 
+from jbackupd.model.errors import ConfigError
 from jbackupd.model.units import Address
 from jbackupd.settings.load import load_as
 from jbackupd.settings.problem import KeyPath, Place, Problem, WrongError
@@ -106,6 +108,18 @@ def load_plan(file: str) -> Plan:
         ConfigError: Anything is wrong with it, the graph of its steps included; every problem is named.
     """
     return load_as(Plan, [file], _graph_problems)
+
+
+def parse_plan(text: str) -> Plan:
+    """Make a plan of a text that was checked when it was loaded from its file.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    try:
+        return Plan.model_validate(tomli.loads(text))
+    except (tomli.TOMLDecodeError, ValidationError) as error:
+        raise ConfigError("the text is not a plan of this version", "load the plan from its file again") from error
 
 
 def _graph_problems(plan: Plan, place: Callable[[KeyPath], Place]) -> Iterator[Problem]:

@@ -1,0 +1,184 @@
+"""The recovery runs of this site: begun and resumed by people, owned by the daemon, watched by commands.
+
+A run is never resumed by itself: after a restart of the daemon it waits, journalled, until a
+person comes with the shares.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from jbackupd.codec.shares import Share
+from jbackupd.continuity.epoch import Epochs
+from jbackupd.continuity.record import Beginning, RunRecord, run_names
+from jbackupd.continuity.report import run_document
+from jbackupd.continuity.run import Run
+from jbackupd.model.clock import Clock
+from jbackupd.model.errors import BusyError, NotFoundError, RefusedError
+from jbackupd.model.ids import TenantId
+from jbackupd.service.steps import Premises, SiteSteps
+from jbackupd.settings.plan import Plan, parse_plan
+from jbackupd.storage.files import Files
+
+News = Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class _Live:
+    """A run of this process."""
+
+    run: Run
+    steps: SiteSteps
+    task: asyncio.Task[bool]
+    watchers: list[asyncio.Queue[News | None]] = field(default_factory=list)
+
+
+class Recoveries:
+    """All runs of a state folder; one at a time for each tenant.
+
+    Args:
+        files: The state folder.
+        epochs: Which losses are declared.
+        premises_of: What the steps of a tenant's run work with.
+    """
+
+    def __init__(
+        self, files: Files, *, epochs: Epochs, clock: Clock, premises_of: Callable[[TenantId], Premises]
+    ) -> None:
+        self._files = files
+        self._epochs = epochs
+        self._clock = clock
+        self._premises_of = premises_of
+        self._live: dict[str, _Live] = {}
+
+    async def begin(self, plan_text: str, shares: Sequence[Share], *, lost_at: datetime | None = None) -> str:
+        """Begin a run; return its name.
+
+        Raises:
+            RefusedError: The plan's home site is not declared lost.
+            BusyError: A run of this tenant is under way.
+            ConfigError: The text is no plan.
+        """
+        plan = parse_plan(plan_text)
+        self._check_free(plan)
+        declaration = self._epochs.declaration_of(plan.home)
+        if declaration is None:
+            raise RefusedError(
+                "unable to run the plan {plan}: its home site {home} is not declared lost",
+                "declare the loss first: 'jbackupd site declare-lost {home}'; two sites must never act for one tenant",
+                plan=plan.id, home=plan.home,
+            )
+        now = self._clock.now()
+        name = f"{now:%Y%m%dT%H%M%S}-{plan.id}-{secrets.token_hex(2)}"
+        beginning = Beginning(
+            name, plan_text, hashlib.sha256(plan_text.encode()).hexdigest(), now, lost_at,
+            declaration.statement.made_at, declaration.id,
+        )
+        record = await asyncio.to_thread(RunRecord.create, self._files, beginning, plan)
+        self._start(name, record, shares, again=False)
+        return name
+
+    async def resume(self, name: str, shares: Sequence[Share]) -> None:
+        """Go on with an interrupted or failed run, or open the desks of a finished one again.
+
+        Raises:
+            NotFoundError: There is no such run.
+            BusyError: It is under way.
+        """
+        if name in self._live and not self._live[name].task.done():
+            raise BusyError("the recovery run {run} is under way", "watch it with 'jbackupd recovery show'", run=name)
+        if name in self._live:
+            await self._end(self._live.pop(name))
+        record = await asyncio.to_thread(RunRecord.open, self._files, name, parse_plan)
+        self._check_free(record.plan)
+        self._start(name, record, shares, again=True)
+
+    async def watch(self, name: str) -> AsyncIterator[News]:
+        """Yield news of a run until it is over."""
+        live = self._live.get(name)
+        if live is None:
+            return
+        queue: asyncio.Queue[News | None] = asyncio.Queue()
+        live.watchers.append(queue)
+        try:
+            if not live.task.done():
+                while (news := await queue.get()) is not None:
+                    yield news
+        finally:
+            live.watchers.remove(queue)
+
+    def document(self, name: str) -> dict[str, Any]:
+        """Return a run's report. Blocks for a run that is not of this process.
+
+        Raises:
+            NotFoundError: There is no such run.
+        """
+        if name in self._live:
+            live = self._live[name]
+            return {**run_document(live.run.record), "under_way": not live.task.done()}
+        if name not in run_names(self._files):
+            raise NotFoundError("there is no recovery run {run}", "see 'jbackupd recovery history'", run=name)
+        record = RunRecord.open(self._files, name, parse_plan)
+        try:
+            return {**run_document(record), "under_way": False}
+        finally:
+            record.close()
+
+    def history(self) -> list[dict[str, Any]]:
+        """Return the reports of all runs, oldest first. Blocks."""
+        return [self.document(name) for name in run_names(self._files)]
+
+    async def close(self) -> None:
+        """Settle what is under way; the runs stay journalled as they are."""
+        for live in self._live.values():
+            live.task.cancel()
+        for live in self._live.values():
+            await self._end(live)
+        self._live.clear()
+
+    async def _end(self, live: _Live) -> None:
+        with contextlib.suppress(asyncio.CancelledError, Exception):
+            await live.task
+        await live.steps.close()
+        live.run.record.close()
+
+    def _check_free(self, plan: Plan) -> None:
+        for name, live in self._live.items():
+            if live.run.record.plan.tenant == plan.tenant and not live.task.done():
+                raise BusyError(
+                    "the recovery run {run} of {tenant} is under way", "wait for it, or watch it",
+                    run=name, tenant=plan.tenant,
+                )
+
+    def _start(self, name: str, record: RunRecord, shares: Sequence[Share], *, again: bool) -> None:
+        steps = SiteSteps(self._premises_of(record.plan.tenant), record, shares)
+        loop = asyncio.get_running_loop()
+
+        def tell(step: str, news: News) -> None:
+            # Progress comes from threads.
+            loop.call_soon_threadsafe(self._tell, name, step, news)
+
+        run = Run(record, steps, self._clock, tell)
+
+        async def go() -> bool:
+            try:
+                if again:
+                    run.prepare_again()
+                return await run.go()
+            finally:
+                for queue in self._live[name].watchers:
+                    queue.put_nowait(None)
+
+        self._live[name] = _Live(run, steps, asyncio.create_task(go(), name=f"recovery {name}"))
+
+    def _tell(self, name: str, step: str, news: News) -> None:
+        live = self._live.get(name)
+        for queue in live.watchers if live else ():
+            queue.put_nowait({"step": step, **news})
