@@ -31,7 +31,7 @@ def backup(frame: Frame, datasets: tuple[str, ...], local: bool, dry_run: bool) 
     """Take points; exit code 3 when something in scope could not be taken, the files are named."""
     settings = frame.settings()
     chosen = choose(settings, datasets)
-    take = _dry(settings) if dry_run else _locally(settings) if local else _by_daemon(settings)
+    take = _dry(settings) if dry_run else _locally(settings) if local else _by_daemon(frame, settings)
     outcomes: list[Outcome] = []
     errors: list[JbackupdError] = []
     for dataset in chosen:
@@ -71,7 +71,7 @@ def choose(settings: Settings, names: Sequence[str]) -> list[Dataset]:
     return sorted(chosen, key=lambda dataset: dataset.tier)
 
 
-def _by_daemon(settings: Settings) -> Take:
+def _by_daemon(frame: Frame, settings: Settings) -> Take:
     from jbackupd.service.client import call
 
     def take(dataset: Dataset, progress: Progress) -> Outcome:
@@ -79,7 +79,11 @@ def _by_daemon(settings: Settings) -> Take:
             done = event.get("progress") or {}
             progress.update(done.get("bytes", 0), done.get("bytes_expected"), done.get("files"))
 
-        return call(settings.site.state, "backup", watch, dataset=str(dataset.id))
+        try:
+            return call(settings.site.state, "backup", watch, dataset=str(dataset.id))
+        except KeyboardInterrupt:
+            frame.say(_("the daemon goes on with it; 'jbackupd points list' shows the point when it is there"))
+            raise
 
     return take
 

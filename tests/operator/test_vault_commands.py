@@ -1,6 +1,9 @@
 """A vault worked with by the real command: made, filled, looked at, verified, damaged."""
 
 import os
+import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -167,3 +170,25 @@ def test_a_catalog_is_rebuilt_from_the_vault_alone_and_answers_the_same(vaulted)
     assert vaulted.document("ls", "-r", "imari/juki") == before
     again = vaulted.document("backup", "--local")
     assert again["new_object_bytes"] < 20_000
+
+
+def test_ctrl_c_ends_a_local_backup_with_130_and_leaves_the_vault_whole(vaulted):
+    vaulted.document("backup", "--local")
+    begun = vaulted.path("begun")
+    os.mkfifo(begun)
+    script = f"echo data; echo $$ > {begun}; sleep 600"
+    vaulted.configure(f'kind = "command", command = ["sh", "-c", "{script}"], file_name = "dump.sql"')
+    process = subprocess.Popen(
+        [sys.executable, "-m", "jbackupd", "-c", vaulted.config, "backup", "--local"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    with open(begun, encoding="ascii") as file:
+        command = int(file.read())
+    process.send_signal(signal.SIGINT)
+    out, _error = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, b"")
+    # The command does not outlive us.
+    with pytest.raises(ProcessLookupError):
+        os.kill(command, 0)
+    assert len(vaulted.document("points", "list")["points"]) == 1
+    assert vaulted.document("verify", "--full")["findings"] == []

@@ -1,0 +1,113 @@
+"""`jbackupd desk` and `jbackupd audit` by their texts and exit codes."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from jbackupd.cli import desk as commands
+from jbackupd.cli.output import Frame
+from jbackupd.demo.town import COLUMNS, IGNORE, advance_day, make_town
+from jbackupd.desk.probe import probe_desk
+from jbackupd.model.errors import ConfigError, DamageError, NotFoundError, UsageError
+
+AS_OF = "2026-11-23T04:10+09:00"
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / "jbackupd.toml"
+    path.write_text(
+        f'version = 1\n[site]\nid = "kyoto"\nstate = "{tmp_path}/state"\n[desk]\nlisten = "127.0.0.1:0"\n'
+        '[[tenant]]\nid = "imari"\nname = "伊万里市"\n', encoding="utf-8",
+    )
+    return str(path)
+
+
+@pytest.fixture
+def call(config, capsys):
+    def run(*arguments):
+        group = getattr(commands, arguments[0])
+        code = group.main(list(arguments[1:]), standalone_mode=False, obj=Frame(config, json=True))
+        out = capsys.readouterr().out
+        return code, json.loads(out) if out else None
+
+    return run
+
+
+@pytest.fixture
+def town(tmp_path):
+    made = make_town(str(tmp_path / "town"), residents=1000)
+    report = advance_day(str(tmp_path / "town"))
+    columns = "\n".join(f'"{column}" = "{field}"' for column, field in COLUMNS.items())
+    (tmp_path / "map.toml").write_text(f"ignore = {list(IGNORE)}\n[columns]\n{columns}\n", encoding="utf-8")
+    return made.extract, str(tmp_path / "map.toml"), report
+
+
+def load(call, town):
+    return call("desk", "load", town[0], "--map", town[1], "--as-of", AS_OF)
+
+
+def test_an_extract_is_loaded_by_hand(call, town):
+    _code, document = load(call, town)
+    assert document["rows"] > 1000 and document["restrictions_trusted"]
+
+
+def test_a_moment_without_an_offset_and_a_wrong_map_are_refused(call, town, tmp_path):
+    with pytest.raises(UsageError):
+        call("desk", "load", town[0], "--map", town[1], "--as-of", "2026-11-23")
+    (tmp_path / "map.toml").write_text('[column]\n"a" = "氏名"\n', encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load(call, town)
+    assert "map.toml" in str(caught.value)
+
+
+def test_accounts_are_made_listed_and_removed(call):
+    _code, made = call("desk", "account", "add", "kubo")
+    assert len(made["password"]) == 14
+    assert call("desk", "account", "list")[1]["accounts"] == ["kubo"]
+    call("desk", "account", "remove", "kubo")
+    assert call("desk", "account", "list")[1]["accounts"] == []
+    with pytest.raises(NotFoundError):
+        call("desk", "account", "remove", "kubo")
+
+
+def test_a_desk_without_accounts_or_data_does_not_start(call):
+    with pytest.raises(NotFoundError, match="account"):
+        call("desk", "serve")
+    call("desk", "account", "add", "kubo")
+    with pytest.raises(NotFoundError, match="data"):
+        call("desk", "serve")
+
+
+def test_a_served_desk_answers_records_and_ends_when_it_is_told(call, town, config, tmp_path):
+    load(call, town)
+    password = call("desk", "account", "add", "kubo")[1]["password"]
+    report = town[2]
+    arguments = [sys.executable, "-m", "jbackupd", "-c", config, "--language", "en", "desk", "serve"]
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            url = process.stderr.readline().split()[4].rstrip(";")
+            probe_desk(url, "kubo", password, report.query, report.address)
+        finally:
+            process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    entries = call("audit", "show")[1]["entries"]
+    assert [entry["what"] for entry in entries] == ["open", "sign-in", "search", "view", "sign-out"]
+    assert [e["what"] for e in call("audit", "show", "--number", report.number)[1]["entries"]] == ["view"]
+    assert [e["what"] for e in call("audit", "show", "--words", report.query)[1]["entries"]] == ["search"]
+    assert call("audit", "show", "--words", "だれか")[1]["entries"] == []
+    code, document = call("audit", "verify")
+    assert (code, document["entries"], document["broken"]) == (0, 5, None)
+    log = tmp_path / "state/audit/desk.chain"
+    log.write_bytes(log.read_bytes().replace(b'"persons":1', b'"persons":0'))
+    for arguments in ((), ("--file", str(log))):
+        code, document = call("audit", "verify", *arguments)
+        assert (code, document["broken"]["line"]) == (DamageError.exit_code, 3)
+
+
+def test_a_missing_log_is_told(call):
+    with pytest.raises(NotFoundError):
+        call("audit", "verify")
