@@ -53,7 +53,7 @@ class Query:
 
     def normal_text(self) -> str:
         """Return the same text for the same search, however it was typed; for the audit digest."""
-        return " ".join(sorted("|".join(f"{m.kind.value}={m.value}" for m in word) for word in self.words))
+        return " ".join(sorted(f"{word[0].kind.value}={word[0].value}" for word in self.words))
 
 
 def understand(typed: str) -> Query:

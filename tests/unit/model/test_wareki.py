@@ -1,6 +1,7 @@
 """Days in the Japanese calendar."""
 
 from datetime import UTC, date, datetime
+from itertools import pairwise
 
 import pytest
 
@@ -9,9 +10,11 @@ from jbackupd.model.wareki import ERAS, era_digits, era_of, parse_day, show_day,
 
 
 @pytest.mark.parametrize(("day", "shown"), [
-    (date(2026, 11, 23), "令和8年11月23日"), (date(2019, 5, 1), "令和元年5月1日"), (date(2019, 4, 30), "平成31年4月30日"),
-    (date(1989, 1, 8), "平成元年1月8日"), (date(1989, 1, 7), "昭和64年1月7日"), (date(1926, 12, 25), "昭和元年12月25日"),
-    (date(1926, 12, 24), "大正15年12月24日"), (date(1912, 7, 30), "大正元年7月30日"), (date(1912, 7, 29), "明治45年7月29日"),
+    (date(2026, 11, 23), "令和8年11月23日"),
+    (date(2019, 5, 1), "令和元年5月1日"), (date(2019, 4, 30), "平成31年4月30日"),
+    (date(1989, 1, 8), "平成元年1月8日"), (date(1989, 1, 7), "昭和64年1月7日"),
+    (date(1926, 12, 25), "昭和元年12月25日"), (date(1926, 12, 24), "大正15年12月24日"),
+    (date(1912, 7, 30), "大正元年7月30日"), (date(1912, 7, 29), "明治45年7月29日"),
     (date(1868, 1, 25), "明治元年1月25日"), (date(1868, 1, 24), "1868年1月24日"),
 ])
 def test_eras_change_on_the_right_day(day, shown):
@@ -45,7 +48,8 @@ def test_the_day_on_which_meiji_ended_belongs_to_both_eras(typed):
 
 
 @pytest.mark.parametrize(("typed", "right"), [
-    ("平成31年5月1日", "令和元年5月1日"), ("S64.1.8", "平成元年1月8日"), ("4010107", "昭和64年1月7日"), ("2151226", "昭和元年12月26日"),
+    ("平成31年5月1日", "令和元年5月1日"), ("S64.1.8", "平成元年1月8日"),
+    ("4010107", "昭和64年1月7日"), ("2151226", "昭和元年12月26日"),
 ])
 def test_a_day_outside_its_era_is_refused_and_told_in_its_right_form(typed, right):
     with pytest.raises(UsageError) as caught:
@@ -53,14 +57,16 @@ def test_a_day_outside_its_era_is_refused_and_told_in_its_right_form(typed, righ
     assert right in caught.value.render(caught.value.hint)
 
 
-@pytest.mark.parametrize("typed", ["", "1", "H5.13.1", "H0.1.1", "19930230", "0010101", "6010101", "H5.1-1", "佐藤", "1" * 99])
+@pytest.mark.parametrize(
+    "typed", ["", "1", "H5.13.1", "H0.1.1", "19930230", "0010101", "6010101", "H5.1-1", "佐藤", "1" * 99]
+)
 def test_anything_else_is_refused(typed):
     with pytest.raises(UsageError):
         parse_day(typed)
 
 
 def test_eras_follow_each_other_without_a_gap():
-    for before, after in zip(ERAS, ERAS[1:], strict=False):
+    for before, after in pairwise(ERAS):
         assert before.last is not None and 0 <= (after.first - before.last).days <= 1
     assert era_of(date(1868, 1, 24)) is None
 

@@ -38,9 +38,12 @@ def path(files):
 
 
 def change(files, edit):
-    data = files.read(LOG)
+    put(files, edit(files.read(LOG)))
+
+
+def put(files, data):
     with open(path(files), "wb") as file:
-        file.write(edit(data))
+        file.write(data)
 
 
 def test_what_was_written_is_read_in_order(files, clock):
@@ -81,7 +84,7 @@ def test_every_changed_bit_breaks_the_chain_at_its_line(files, clock):
     data = files.read(LOG)
     for position in range(len(data) - 1):
         for bit in (1, 128):
-            change(files, lambda _: data[:position] + bytes([data[position] ^ bit]) + data[position + 1 :])
+            put(files, data[:position] + bytes([data[position] ^ bit]) + data[position + 1 :])
             report = verify_chain(files, LOG)
             assert report.broken is not None or report.torn_bytes, position
             assert report.entries == data[:position].count(b"\n"), position
@@ -106,7 +109,7 @@ def test_a_torn_tail_is_cut_off_and_nothing_else(files, clock):
     data = files.read(LOG)
     last = data.splitlines(keepends=True)[-1]
     for length in range(1, len(last)):
-        change(files, lambda _: data[: len(data) - len(last) + length])
+        put(files, data[: len(data) - len(last) + length])
         chain = AuditChain(files, LOG, clock)
         assert chain.head.entries == 1
         chain.append({"what": "after"})
