@@ -1,9 +1,10 @@
 """The command `jbackupd`: finds a command's module by name, and turns every ending into an exit code.
 
-A command lives in `jbackupd.cli.MODULE` as a click command in the attribute named by the table. It
-may return an exit code (None is 0); it raises JbackupdError for anything a person must hear. Global
-options (-c, --json, --language, -q) may stand before or after the command's name. Modules are
-imported only when their command is called, so a command's own texts may use `_` freely.
+A command lives in `jbackupd.cli.MODULE`, in the attribute that the table names: a click command, or a
+function that takes the arguments. It may return an exit code (None is 0); it raises JbackupdError for
+anything a person must hear. Global options (-c, --json, --language, -q) may stand before or after the
+command's name. Modules are imported only when their command is called, so a command's own texts may
+use `_` freely.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,7 +55,7 @@ def _entries() -> dict[str, Entry]:
         "ls": Entry("points", "ls", _("list the files of a point")),
         "cat": Entry("points", "cat", _("write a file of a point to standard output")),
         "restore": Entry("restore", "restore", _("put files of a point into a folder")),
-        "rescue": Entry("rescue", "rescue", _("read a vault on a bare machine, without configuration")),
+        "rescue": Entry("rescue", "main", _("read a vault on a bare machine, without configuration")),
         "verify": Entry("verify", "verify", _("read stored objects and prove every byte of them")),
         "vault": Entry("vault", "vault", _("create a tenant's vault, look at it, rebuild its catalog")),
         "peer": Entry("peer", "peer", _("the other sites")),
@@ -80,7 +81,8 @@ class Commands(click.Group):
         if entry is None or _spec(entry.module) is None:
             return None
         command = getattr(importlib.import_module(f"jbackupd.cli.{entry.module}"), entry.attribute)
-        assert isinstance(command, click.Command), f"jbackupd.cli.{entry.module}.{entry.attribute}"
+        if not isinstance(command, click.Command):
+            return Foreign(cmd_name, command)
         _add_global_options(command)
         return command
 
@@ -91,6 +93,31 @@ class Commands(click.Group):
         if rows:
             with formatter.section(_("Commands")):
                 formatter.write_dl(rows)
+
+
+class Foreign(click.Command):
+    """A command that reads its arguments by itself: it must also run where click is not installed.
+
+    Args:
+        name: The command's name.
+        run: Takes the arguments, returns the exit code.
+    """
+
+    def __init__(self, name: str, run: Callable[[list[str]], int]) -> None:
+        super().__init__(name)
+        self._run = run
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Leave the arguments unread."""
+        context = click.Context(self, info_name=info_name, parent=parent)
+        context.args = list(args)
+        return context
+
+    def invoke(self, ctx: click.Context) -> int:
+        """Run it."""
+        return self._run(ctx.args)
 
 
 def _spec(module: str) -> object:
@@ -139,8 +166,7 @@ def _add_global_options(command: click.Command) -> None:
     """Let the global options stand after the command's name too; its own options win."""
     taken = {option for param in command.params for option in (*param.opts, *param.secondary_opts)}
     for option in _global_options():
-        # A command that passes its arguments on unread gets none.
-        if not taken.intersection(option.opts) and not command.context_settings.get("ignore_unknown_options"):
+        if not taken.intersection(option.opts):
             command.params.append(option)
     for below in command.commands.values() if isinstance(command, click.Group) else ():
         _add_global_options(below)
