@@ -78,9 +78,10 @@ class Incoming:
         Raises:
             ProtocolError: The bytes begin behind the end of the partial.
         """
-        if self._store.has(ref):
-            return 0
         with self._use(ref) as partial:
+            # Looked up under the lock: another link may just have finished this object.
+            if self._store.has(ref):
+                return 0
             if offset > partial.length:
                 raise ProtocolError(
                     "unable to take {object}: bytes from {offset} on were sent, but only {length} are here",
@@ -125,8 +126,6 @@ class Incoming:
             DamageError: It does not have this size, name or kind; it was thrown away.
             TryLaterError: The same, but a part was here from before: a power cut may have left holes in it.
         """
-        if self._store.has(ref):
-            return
         with self._use(ref) as partial:
             if self._store.has(ref):
                 return
