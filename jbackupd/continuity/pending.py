@@ -1,0 +1,108 @@
+"""Declarations that wait for approvals: one file each, so that they can be carried to who must approve."""
+
+from __future__ import annotations
+
+import posixpath
+import secrets
+from datetime import datetime
+
+from jbackupd.continuity.epoch import FIRST_EPOCH, Epochs
+from jbackupd.format.declaration import (
+    NONCE_BYTES,
+    Declaration,
+    Statement,
+    declare,
+    decode_declaration,
+    encode_declaration,
+)
+from jbackupd.model.errors import NotFoundError, RefusedError
+from jbackupd.model.ids import SiteId
+from jbackupd.storage.durable import write_durably
+from jbackupd.storage.files import Files
+
+_FOLDER = "site/pending"
+_ENDING = ".declaration"
+
+
+class PendingDeclarations:
+    """The declarations of one state folder that are not in force yet.
+
+    Args:
+        files: The state folder.
+        epochs: Where they go once they have enough approvals.
+    """
+
+    def __init__(self, files: Files, epochs: Epochs) -> None:
+        self._files = files
+        self._epochs = epochs
+        files.make_folder(_FOLDER)
+
+    def begin(self, lost: SiteId, acting: SiteId, *, reason: str, evidence: bytes, now: datetime) -> Declaration:
+        """Begin a declaration; it waits for approvals, durable.
+
+        Args:
+            evidence: BLAKE3 of the evidence that was shown.
+
+        Raises:
+            RefusedError: The site is declared lost already, or would declare itself lost.
+        """
+        known = self._epochs.declaration_of(lost)
+        if known is not None:
+            raise RefusedError(
+                "{site} is declared lost already, by the declaration {id}", "go on with the recovery plan",
+                site=lost, id=known.id,
+            )
+        declaration = declare(Statement(
+            lost, FIRST_EPOCH + 1, acting, now, reason, evidence, secrets.token_bytes(NONCE_BYTES)
+        ))
+        self._write(declaration)
+        return declaration
+
+    def find(self, name: str) -> Declaration:
+        """Return a pending declaration by its id.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        path = _path(name)
+        if not name.isalnum() or not self._files.exists(path):
+            raise NotFoundError("there is no pending declaration {id}", "see 'jbackupd site status'", id=name)
+        return decode_declaration(self._files.read(path))
+
+    def all(self) -> list[Declaration]:
+        """Return all pending declarations."""
+        names = [name for name in self._files.names(_FOLDER) if name.endswith(_ENDING)]
+        return [decode_declaration(self._files.read(posixpath.join(_FOLDER, name))) for name in names]
+
+    def submit(self, given: Declaration) -> tuple[Declaration, RefusedError | None]:
+        """Add a declaration's approvals to what is here; bring it into force if they are enough.
+
+        Returns:
+            The declaration with all approvals so far, and what is still missing; None if it is in force now.
+
+        Raises:
+            IdentityError: An approval is false; nothing was changed.
+            ChainError: Another declaration about the site is in force.
+        """
+        path = _path(given.id)
+        merged = decode_declaration(self._files.read(path)) if self._files.exists(path) else given
+        for approval in given.approvals:
+            merged = merged.with_approval(approval)
+        try:
+            self._epochs.learn(encode_declaration(merged))
+        except RefusedError as missing:
+            if missing.code != RefusedError.code:
+                raise
+            self._write(merged)
+            return merged, missing
+        if self._files.exists(path):
+            self._files.remove(path)
+        return merged, None
+
+    def _write(self, declaration: Declaration) -> None:
+        path = _path(declaration.id)
+        write_durably(self._files, path, encode_declaration(declaration), temporary=path + ".new")
+
+
+def _path(name: str) -> str:
+    return posixpath.join(_FOLDER, name + _ENDING)
