@@ -1,0 +1,159 @@
+"""`jbackupd status`: one page of how every dataset and every peer stands."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import click
+
+from jbackupd.cli.output import Frame, pass_frame, show_time
+from jbackupd.model.errors import NotFoundError
+from jbackupd.model.ids import DatasetId
+from jbackupd.model.texts import _
+from jbackupd.model.units import show_duration, show_rate, show_size
+
+WATCH_SECONDS = 2.0
+
+
+@click.command(help=_("Show how every dataset stands, or one."))
+@click.argument("name", required=False, metavar="[DATASET]")
+@click.option("--watch", is_flag=True, help=_("again and again, until interrupted"))
+@pass_frame
+def status(frame: Frame, name: str | None, watch: bool) -> None:
+    """Ask the daemon; exit code 10 when none is running."""
+    from jbackupd.service.client import call
+
+    state = frame.settings().site.state
+    wanted = DatasetId.parse(name) if name else None
+    while True:
+        page = _only(call(state, "status"), wanted)
+        if watch and not frame.json:
+            click.clear()
+        frame.emit(page, lambda page=page: _show(frame, page))  # type: ignore[misc]
+        if not watch:
+            return
+        time.sleep(WATCH_SECONDS)
+
+
+def _only(page: dict[str, Any], wanted: DatasetId | None) -> dict[str, Any]:
+    """Return the page with one dataset only."""
+    if wanted is None:
+        return page
+    found = [dataset for dataset in page["datasets"] if dataset["id"] == str(wanted)]
+    if not found:
+        raise NotFoundError(
+            "there is no dataset {dataset} in the configuration", "see 'jbackupd config show'", dataset=wanted
+        )
+    return page | {"datasets": found}
+
+
+def _show(frame: Frame, page: dict[str, Any]) -> None:
+    for line in _lines(frame, page):
+        click.echo(line)
+
+
+def _lines(frame: Frame, page: dict[str, Any]) -> Iterator[str]:
+    error = page["configuration"]["error"]
+    yield _("site {site}, jbackupd {version}, process {pid}").format(**page)
+    if error is not None:
+        yield _("the configuration on disk was not taken: {reason}").format(reason=text_of(error))
+    for dataset in page["datasets"]:
+        yield ""
+        yield from _dataset_lines(frame, dataset)
+    if page["peers"]:
+        yield ""
+    for peer in page["peers"]:
+        yield from _peer_lines(peer)
+    if page["held"]:
+        yield ""
+    for held in page["held"]:
+        yield _("held for another site: {dataset}: {point}").format(dataset=held["id"], point=_point(held["newest"]))
+    for job in page["jobs"]:
+        yield _job_line(job)
+
+
+def _dataset_lines(frame: Frame, dataset: dict[str, Any]) -> Iterator[str]:
+    yield f"{_mark(dataset['deadline'])} {dataset['id']}  " + _("tier {tier}, RPO {rpo}").format(
+        tier=dataset["tier"], rpo=show_duration(dataset["rpo_seconds"])
+    )
+    yield "    " + _("here: {point}").format(point=_point(dataset["newest"]))
+    for copy in dataset["copies"]:
+        line = f"  {_mark(copy['deadline'])} {copy['peer']}: {_point(copy['point'])}"
+        if copy["waiting_points"]:
+            line += ", " + _("waiting: {points} points, {size}").format(
+                points=copy["waiting_points"], size=show_size(copy["waiting_bytes"])
+            )
+        yield line
+    if dataset["next_run"] is not None:
+        moment = datetime.fromisoformat(dataset["next_run"])
+        yield "    " + _("next: {time} ({schedule})").format(
+            time=show_time(moment, frame.settings().site.zone), schedule=dataset["schedule"]
+        )
+    last = dataset["last_job"]
+    if last is not None and last["error"] is not None:
+        yield "    " + _("last run failed: {reason}").format(reason=text_of(last["error"]))
+    if dataset["unreadable_files"]:
+        yield "    " + _("could not be taken: {count} files").format(count=dataset["unreadable_files"])
+    if dataset["error"] is not None:
+        yield "    " + text_of(dataset["error"])
+
+
+def _peer_lines(peer: dict[str, Any]) -> Iterator[str]:
+    line = _("link to {peer}: up") if peer["link"] == "up" else _("link to {peer}: down")
+    line = line.format(peer=peer["id"])
+    if peer["round_trip_seconds"] is not None:
+        line += f", {peer['round_trip_seconds'] * 1000:.0f} ms"
+    if peer["limit_bytes_per_second"] is not None:
+        line += ", " + _("limit {rate}").format(rate=show_rate(peer["limit_bytes_per_second"]))
+    if peer["queue_bytes"]:
+        line += ", " + _("waiting: {size}").format(size=show_size(peer["queue_bytes"]))
+    yield line
+    sending = peer["sending"]
+    if sending is not None:
+        yield "    " + _("sending {dataset}@{sequence}: {done} of {total}").format(
+            dataset=sending["dataset"], sequence=sending["sequence"], done=show_size(sending["bytes_done"]),
+            total=show_size(sending["bytes_total"]),
+        )
+    if peer["error"] is not None:
+        yield "    " + text_of(peer["error"])
+    for trouble in peer["troubles"]:
+        yield f"    {trouble['dataset']}: {text_of(trouble)}"
+
+
+def _job_line(job: dict[str, Any]) -> str:
+    if job["state"] != "running":
+        return _("job {number}: {subject} waits").format(**job)
+    progress = job["progress"]
+    line = _("job {number}: {subject}: {size}, {rate}").format(
+        number=job["number"], subject=job["subject"], size=show_size(progress["bytes"]),
+        rate=show_rate(progress["bytes_per_second"]),
+    )
+    if progress["seconds_left"] is not None:
+        line += ", " + _("{duration} left").format(duration=show_duration(progress["seconds_left"]))
+    return line
+
+
+def _mark(deadline: str) -> str:
+    # Words, not colours alone: pages are printed, and read by people who do not see red.
+    return {"met": _("[ok]"), "late": _("[LATE]"), "never": _("[NONE]")}[deadline]
+
+
+def _point(point: dict[str, Any] | None) -> str:
+    if point is None:
+        return _("no point")
+    text = _("point {sequence}, {age} old").format(
+        sequence=point["sequence"], age=show_duration(point["age_seconds"])
+    )
+    return text + (", " + _("incomplete") if point["incomplete"] else "")
+
+
+def text_of(error: dict[str, Any]) -> str:
+    """Return an error of a document in the person's language."""
+    template = _(error["message"])
+    try:
+        return template.format(**error["fields"]) if error["fields"] else template
+    except (KeyError, IndexError, ValueError):
+        return template
