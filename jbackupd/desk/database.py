@@ -33,11 +33,11 @@ _INDEXES = """
 create unique index resident_number on resident (number);
 create index resident_number_key on resident (number_key);
 create index resident_household on resident (household_key);
-create index resident_birth on resident (birth_key) where birth_key <> '';
+create index resident_birth on resident (birth_key);
 create index resident_name on resident (name_key);
-create index resident_given on resident (given_key) where given_key <> '';
+create index resident_given on resident (given_key);
 create index resident_kana on resident (kana_key);
-create index resident_kana_given on resident (kana_given_key) where kana_given_key <> '';
+create index resident_kana_given on resident (kana_given_key);
 """
 COLUMNS = (
     "number", "number_key", "household", "household_key", "name", "name_key", "given_key", "kana", "kana_key",

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from operator import itemgetter
 from typing import BinaryIO
 
 from jbackupd.desk.database import Facts, Row, build_database
@@ -153,6 +154,7 @@ class _Layout:
 
     def __init__(self, headers: Sequence[str], positions: dict[Field, int]) -> None:
         self.positions = positions
+        self._take = itemgetter(*(positions.get(field, -1) for field in Field))
         self._headers = headers
         self._watch = {index: [0, 0] for index in range(len(headers))}
         self.restricted = 0
@@ -184,27 +186,27 @@ class _Layout:
                 del self._watch[index]
 
     def _row(self, row: list[str]) -> Row:
-        def value(field: Field) -> str:
-            index = self.positions.get(field)
-            return row[index] if index is not None else ""
-
-        number, household, name, kana = (
-            value(Field.NUMBER), value(Field.HOUSEHOLD), value(Field.NAME), value(Field.KANA)
-        )
-        birth, position, state = value(Field.BIRTH), value(Field.POSITION), value(Field.STATE)
+        row.append("")  # what fields without a column hold
+        (
+            number, household, name, kana, birth, sex, state, address, town, lot, building, relation, position,
+            domicile, head, flag,
+        ) = self._take(row)
         birth_key = _birth_key(birth)
-        restricted = value(Field.RESTRICTED).strip().lower() not in _UNRESTRICTED
+        restricted = flag.strip().lower() not in _UNRESTRICTED
         self.restricted += restricted
         self.unclear_births += bool(birth.strip()) and not birth_key
         return (
             number, fold_number(number), household, fold_number(household) if household else "",
-            name, fold_name(name), fold_name(given_part(name)),
-            kana, fold_kana(kana), fold_kana(given_part(kana)),
-            birth, birth_key, value(Field.SEX), _STATES.get(state.strip(), state.strip()),
-            value(Field.ADDRESS), value(Field.TOWN), value(Field.LOT), value(Field.BUILDING), value(Field.RELATION),
-            int(position) if position.isascii() and position.isdigit() else None,
-            value(Field.DOMICILE), value(Field.HEAD), restricted,
+            name, fold_name(name), _fold_given_name(given_part(name)),
+            kana, fold_kana(kana), _fold_given_kana(given_part(kana)),
+            birth, birth_key, sex, _STATES.get(state.strip(), state.strip()), address, town, lot, building, relation,
+            int(position) if position.isascii() and position.isdigit() else None, domicile, head, restricted,
         )
+
+
+# Given names repeat, family names in front of them do not.
+_fold_given_name = lru_cache(maxsize=1 << 15)(fold_name)
+_fold_given_kana = lru_cache(maxsize=1 << 15)(fold_kana)
 
 
 @lru_cache(maxsize=1 << 15)
