@@ -208,6 +208,6 @@ def fenced(site: SiteId, epoch: int, in_force: int) -> FencedError:
     """Return the error of a site that acts under an old epoch."""
     return FencedError(
         "{site} is fenced: it acts under epoch {epoch}, but epoch {in_force} is in force",
-        "it was declared lost; let its officers bring it back with: jbackupd site return",
+        "it was declared lost: another site acts in its place; its officers decide when it comes back",
         site=site, epoch=epoch, in_force=in_force,
     )

@@ -17,6 +17,7 @@ from jbackupd.model.errors import (
     ProtocolError,
 )
 from jbackupd.model.ids import SiteId
+from jbackupd.model.texts import to_translate
 from jbackupd.protocol.messages import Error
 
 TEXT_CHARACTERS_MAX = 1000
@@ -50,8 +51,10 @@ def to_message(error: JbackupdError, *, closing: bool) -> Error:
 def from_message(site: SiteId, message: Error) -> JbackupdError:
     """Return the error that a site answered with; a code that this version does not know is a PeerError."""
     kind = _classes(JbackupdError).get(message.code, PeerError)
-    return kind("{site} answers: {reason}", "{advice}", site=site, reason=_clean(message.message),
-                advice=_clean(message.hint))
+    return kind(
+        to_translate("{site} answers: {reason}"), "{advice}", site=site, reason=_clean(message.message),
+        advice=_clean(message.hint),
+    )
 
 
 def _clean(text: str) -> str:

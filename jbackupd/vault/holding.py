@@ -22,6 +22,7 @@ from jbackupd.model.errors import (
     TryLaterError,
 )
 from jbackupd.model.ids import NO_OBJECT, DatasetId, ObjectKind, ObjectName, ObjectRef, SiteId
+from jbackupd.model.texts import to_translate
 from jbackupd.protocol.messages import ObjectItem
 from jbackupd.vault.incoming import Incoming
 from jbackupd.vault.receipts import ReceiptList
@@ -211,14 +212,15 @@ def _check_continues(point: Point, head: StoredPoint | None) -> None:
     if header.sequence == expected and header.previous == previous:
         return
     if header.sequence < expected:
-        reason = "this site already has sequence {last}: a step back or a fork"
+        reason = to_translate("unable to take {dataset}@{sequence}: {last} is here already, a step back or a fork")
     elif header.sequence > expected:
-        reason = "the newest here is {last}: points between are missing"
+        reason = to_translate(
+            "unable to take {dataset}@{sequence}: the newest here is {last}, points between are missing"
+        )
     else:
-        reason = "it does not name the point {last} of this site as its predecessor: a fork"
+        reason = to_translate("unable to take {dataset}@{sequence}: it does not follow the {last} of this site, a fork")
     raise ChainError(
-        "unable to take {dataset}@{sequence}: " + reason,
-        "compare 'jbackupd points list' at both sites before anything is sent again",
+        reason, "compare 'jbackupd points list' at both sites before anything is sent again",
         dataset=header.dataset, sequence=header.sequence, last=expected - 1,
     )
 
