@@ -62,6 +62,7 @@ def _entries() -> dict[str, Entry]:
         "limit": Entry("limit", "limit", _("how much of a line is used")),
         "key": Entry("key", "key", _("recovery keys and their shares")),
         "site": Entry("site", "site", _("site cards; declare a site lost")),
+        "officer": Entry("site", "officer", _("keys of the officers whose approval counts")),
         "recovery": Entry("recovery", "recovery", _("run a continuity plan")),
         "desk": Entry("desk", "desk", _("the minimal service: look-up of residents")),
         "audit": Entry("desk", "audit", _("who looked at what: show and verify the record")),

@@ -31,13 +31,18 @@ def opened_vault(frame: Frame, name: str) -> Iterator[tuple[Vault, StoredPoint]]
     selector = PointSelector.parse(name)
     settings = frame.settings()
     with open_vault(settings, selector.dataset.tenant) as vault:
-        stored = vault.points.find(selector)
-        if selector.sequence is None:
-            age = (datetime.now(UTC) - stored.header.taken_at).total_seconds()
-            picked = _("point {point}, taken {time}, {age} ago")
-            time = show_time(stored.header.taken_at, settings.site.zone)
-            frame.say(picked.format(point=stored.label, time=time, age=show_duration(age)))
-        yield vault, stored
+        yield vault, picked_point(frame, vault, selector)
+
+
+def picked_point(frame: Frame, vault: Vault, selector: PointSelector) -> StoredPoint:
+    """Find a point; unless it was named by its number, say which one it is and how old."""
+    stored = vault.points.find(selector)
+    if selector.sequence is None:
+        age = (datetime.now(UTC) - stored.header.taken_at).total_seconds()
+        picked = _("point {point}, taken {time}, {age} ago")
+        time = show_time(stored.header.taken_at, frame.settings().site.zone)
+        frame.say(picked.format(point=stored.label, time=time, age=show_duration(age)))
+    return stored
 
 
 @contextlib.contextmanager

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from jbackupd.codec.shares import Share, split
 from jbackupd.model.clock import Clock
@@ -16,6 +17,7 @@ from jbackupd.storage.files import PosixFiles
 from jbackupd.vault.identity import SiteIdentity, write_card
 from jbackupd.vault.keyring import FOLDER as KEYRING_FOLDER
 from jbackupd.vault.keyring import Keyring
+from jbackupd.vault.sheet import share_sheet
 from jbackupd.vault.store import ObjectStore
 
 _BEFORE_OTHERS = (ObjectKind.KEY.folder, "tmp")
@@ -39,7 +41,7 @@ class Founded:
 
 def found_vault(
     files: PosixFiles, store: ObjectStore, identity: SiteIdentity, tenant: TenantId, *, threshold: int, count: int,
-    share_folder: str, sheet: Callable[[Share], str] | None, clock: Clock,
+    share_folder: str, sheets: bool, clock: Clock,
 ) -> Founded:
     """Make a tenant's keys and vault; the folders of the vault come last, and only they make it one.
 
@@ -48,7 +50,7 @@ def found_vault(
 
     Args:
         share_folder: Made new, or empty; on a medium that leaves the machine.
-        sheet: Makes the page to print of a share, if wanted.
+        sheets: Also write a page to print for each share.
 
     Raises:
         RefusedError: The tenant has a vault here, or the share folder holds something.
@@ -62,20 +64,41 @@ def found_vault(
     _forget_unfinished(files, store, tenant)
     made = Keyring.create(files, tenant, local_key=identity.local_key, now=clock.now())
     shares = split(made.recovery_seed, threshold=threshold, count=count, label=tenant)
-    texts = [(f"{tenant}-share-{share.index}-of-{count}.txt", share.to_text()) for share in shares]
-    pages = [(f"{tenant}-share-{share.index}-of-{count}.html", sheet(share)) for share in shares if sheet]
-    for name, text in (*texts, *pages):
-        write_durably(folder, name, text.encode(), temporary=name + ".new")
+    texts, pages = _write_into(folder, shares, clock.now() if sheets else None)
     for name in _BEFORE_OTHERS:
         files.make_folder(f"{store.folder}/{name}")
     for data in made.objects:
         store.put(ObjectKind.KEY, data)
     store.create()
-    return Founded(
-        os.path.join(files.root, write_card(files, identity)),
-        [os.path.join(folder.root, name) for name, _ in texts],
-        [os.path.join(folder.root, name) for name, _ in pages],
-    )
+    return Founded(os.path.join(files.root, write_card(files, identity)), texts, pages)
+
+
+def write_shares(path: str, shares: Sequence[Share], printed_at: datetime | None) -> tuple[list[str], list[str]]:
+    """Write shares into a new or empty folder, durable; return the paths of the texts and of the sheets.
+
+    Args:
+        printed_at: With a moment, also a sheet to print is written for each share.
+
+    Raises:
+        RefusedError: The folder holds something.
+    """
+    return _write_into(_new_folder(path), shares, printed_at)
+
+
+def _write_into(
+    folder: PosixFiles, shares: Sequence[Share], printed_at: datetime | None
+) -> tuple[list[str], list[str]]:
+    texts: list[str] = []
+    pages: list[str] = []
+    for share in shares:
+        name = f"{share.label}-share-{share.index}-of-{share.count}"
+        write_durably(folder, name + ".txt", share.to_text().encode(), temporary=name + ".txt.new")
+        texts.append(os.path.join(folder.root, name + ".txt"))
+        if printed_at is not None:
+            page = share_sheet(share, printed_at).encode()
+            write_durably(folder, name + ".html", page, temporary=name + ".html.new")
+            pages.append(os.path.join(folder.root, name + ".html"))
+    return texts, pages
 
 
 def _new_folder(path: str) -> PosixFiles:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from jbackupd.codec.shares import Share
+from jbackupd.codec.shares import Share, combine
 from jbackupd.continuity.epoch import Epochs
 from jbackupd.continuity.record import Beginning, RunRecord, run_names
 from jbackupd.continuity.report import run_document
@@ -65,9 +65,12 @@ class Recoveries:
             RefusedError: The plan's home site is not declared lost.
             BusyError: A run of this tenant is under way.
             ConfigError: The text is no plan.
+            ShareError: The shares do not give the key.
         """
         plan = parse_plan(plan_text)
         self._check_free(plan)
+        # Bad shares are said at once, before there is a run.
+        await asyncio.to_thread(combine, shares)
         declaration = self._epochs.declaration_of(plan.home)
         if declaration is None:
             raise RefusedError(

@@ -1,0 +1,233 @@
+"""`jbackupd site`: this site's card; declare another site lost, approve, look at the evidence.
+
+`jbackupd officer`: the keys of those who approve.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jbackupd.cli.output import Frame, pass_frame, show_time
+from jbackupd.model.errors import NotFoundError, StorageError, UsageError
+from jbackupd.model.texts import _
+
+if TYPE_CHECKING:
+    from jbackupd.format.declaration import Declaration
+
+
+@click.group(help=_("Site cards; declare a site lost."))
+def site() -> None:
+    """Group of commands."""
+
+
+@site.command(help=_("Make this site's identity, if it has none, and show its card."))
+@pass_frame
+def init(frame: Frame) -> None:
+    """Make the identity; harmless twice."""
+    from jbackupd.service.lock import state_lock
+    from jbackupd.storage.files import PosixFiles
+    from jbackupd.vault.identity import load_or_create
+
+    settings = frame.settings()
+    os.makedirs(settings.site.state, mode=0o700, exist_ok=True)
+    with state_lock(settings.site.state):
+        load_or_create(PosixFiles(settings.site.state), settings.site.id)
+    _show_card(frame)
+
+
+@site.command(help=_("Show this site's card: what the other sites need to know it."))
+@pass_frame
+def card(frame: Frame) -> None:
+    """Show the card and its fingerprint."""
+    _show_card(frame)
+
+
+def _show_card(frame: Frame) -> None:
+    from jbackupd.format.identity import encode_card
+    from jbackupd.storage.files import PosixFiles
+    from jbackupd.vault.identity import load_identity
+
+    settings = frame.settings()
+    shown = load_identity(PosixFiles(settings.site.state), settings.site.id).card
+    path = os.path.join(settings.site.state, "site", f"{shown.id}.card")
+    document = {"site": shown.id, "card": path, "fingerprint": shown.fingerprint, "text": encode_card(shown)}
+    frame.emit(document, lambda: click.echo(encode_card(shown), nl=False))
+    frame.say(_("The card is in {path}. Compare its fingerprint by telephone: {fingerprint}").format(
+        path=path, fingerprint=shown.fingerprint
+    ))
+
+
+@site.command(help=_("Show what is known of the other sites, and which were declared lost."))
+@pass_frame
+def status(frame: Frame) -> None:
+    """Show the evidence and the declarations."""
+    answer = _ask(frame, "site.status")
+    frame.emit(answer, lambda: _show_status(frame, answer))
+
+
+def _show_status(frame: Frame, answer: dict[str, Any]) -> None:
+    for name, facts in sorted(answer["evidence"].items()):
+        click.echo(f"{name}: " + ", ".join(f"{key} {value}" for key, value in facts.items() if value is not None))
+    for title, key in ((_("declared lost"), "declarations"), (_("waiting for approval"), "pending")):
+        for declaration in answer[key]:
+            click.echo(f"{title}: " + _declaration_line(frame, declaration))
+
+
+def _declaration_line(frame: Frame, declaration: dict[str, Any]) -> str:
+    when = show_time(datetime.fromisoformat(declaration["made_at"]), frame.settings().site.zone)
+    return _("{lost}, {acting} acts for it (epoch {epoch}), declared {when}, approved by {officers} [{id}]").format(
+        lost=declaration["lost"], acting=declaration["acting"], epoch=declaration["epoch"], when=when,
+        officers=", ".join(declaration["approved_by"]) or "-", id=declaration["id"],
+    )
+
+
+@site.command("declare-lost", help=_("Begin to declare a site lost, or hand in approvals that were made elsewhere."))
+@click.argument("lost", metavar="SITE")
+@click.option("--reason", default="", help=_("what is known, for the record"))
+@click.option("--out", metavar="FILE", help=_("write the declaration to a file, to carry it to the officers"))
+@click.option("--approval", "approvals", multiple=True, metavar="FILE", help=_("a declaration approved by an officer"))
+@pass_frame
+def declare_lost(frame: Frame, lost: str, reason: str, out: str | None, approvals: tuple[str, ...]) -> None:
+    """Begin a declaration; nothing changes before enough officers have approved it."""
+    if approvals:
+        for path in approvals:
+            declaration = _read_declaration(path)
+            if declaration.statement.lost != lost:
+                raise UsageError(
+                    "{path} is about the site {other}, not {site}", "name the right file", path=path,
+                    other=declaration.statement.lost, site=lost,
+                )
+            answer = _submit(frame, declaration)
+        frame.emit(answer, lambda: click.echo(_declaration_line(frame, answer)))
+        _say_force(frame, answer)
+        return
+    answer = _ask(frame, "site.declare", site=lost, reason=reason)
+    if out is not None:
+        _write(out, base64.b64decode(answer["declaration"]))
+    frame.emit(answer, lambda: click.echo(answer["id"]))
+    frame.say(_declaration_line(frame, answer))
+    frame.say(_("Nothing has changed yet. Officers approve with: jbackupd site approve {id} --key FILE").format(
+        id=answer["id"]
+    ))
+
+
+@site.command(help=_("Approve a declaration as an officer."))
+@click.argument("declaration", metavar="[ID]", required=False)
+@click.option("--key", required=True, metavar="FILE", help=_("the officer's key"))
+@click.option("--passphrase-file", metavar="FILE", help=_("read the passphrase from a file"))
+@click.option("--declaration", "path", metavar="FILE", help=_("approve a declaration that was carried here"))
+@click.option("--out", metavar="FILE", help=_("where to write it with the approval"))
+@pass_frame
+def approve(
+    frame: Frame, declaration: str | None, key: str, passphrase_file: str | None, path: str | None, out: str | None
+) -> None:
+    """Sign a declaration; with enough approvals it is in force."""
+    from jbackupd.continuity.officer import open_officer
+    from jbackupd.format.declaration import approve as approved
+    from jbackupd.format.declaration import decode_declaration, encode_declaration
+
+    if (declaration is None) == (path is None) or (path is None) != (out is None):
+        raise UsageError("it is not clear what to approve", "name an ID, or --declaration FILE with --out FILE")
+    if path is not None:
+        wanted = _read_declaration(path)
+    else:
+        wanted = decode_declaration(base64.b64decode(_ask(frame, "site.declaration", id=declaration)["declaration"]))
+    officer = open_officer(_read(key), _passphrase(passphrase_file))
+    signed = wanted.with_approval(approved(wanted, officer.officer, officer.signer))
+    if out is not None:
+        _write(out, encode_declaration(signed))
+        frame.emit({"id": signed.id, "officer": officer.officer, "file": out}, lambda: click.echo(out))
+        return
+    answer = _submit(frame, signed)
+    frame.emit(answer, lambda: click.echo(_declaration_line(frame, answer)))
+    _say_force(frame, answer)
+
+
+def _say_force(frame: Frame, answer: dict[str, Any]) -> None:
+    if answer["in_force"]:
+        frame.say(_("The declaration is in force: {lost} may not write any more, {acting} acts for it.").format(
+            lost=answer["lost"], acting=answer["acting"]
+        ))
+    else:
+        frame.say(_("The declaration is not in force yet: more officers must approve it."))
+
+
+@click.group(help=_("Keys of the officers whose approval counts."))
+def officer() -> None:
+    """Group of commands."""
+
+
+@officer.command(help=_("Make an officer's key, sealed by a passphrase, and the card that goes to every site."))
+@click.argument("name")
+@click.option("--to", "folder", required=True, metavar="DIR", help=_("folder for key and card"))
+@click.option("--passphrase-file", metavar="FILE", help=_("read the passphrase from a file"))
+@pass_frame
+def create(frame: Frame, name: str, folder: str, passphrase_file: str | None) -> None:
+    """Write NAME.key and NAME.card; neither is overwritten."""
+    from jbackupd.continuity.officer import make_officer
+    from jbackupd.format.identity import encode_card
+    from jbackupd.model.ids import is_word
+
+    if not is_word(name):
+        raise UsageError("{name!r} is not a name", "use a-z, 0-9 and inner hyphens, at most 32", name=name)
+    made, data = make_officer(name, _passphrase(passphrase_file, confirm=True))
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    key, card_path = (os.path.join(folder, f"{name}.{ending}") for ending in ("key", "card"))
+    _write(key, data, mode=0o600)
+    _write(card_path, encode_card(made.card).encode())
+    frame.emit(
+        {"officer": name, "key": key, "card": card_path, "fingerprint": made.card.fingerprint},
+        lambda: click.echo(f"{key}\n{card_path}"),
+    )
+    frame.say(
+        _("The key stays with {name} alone; the card goes into the configuration of every site.").format(name=name)
+    )
+
+
+def _ask(frame: Frame, verb: str, **arguments: Any) -> dict[str, Any]:
+    from jbackupd.service.client import call
+
+    return call(frame.settings().site.state, verb, **arguments)
+
+
+def _submit(frame: Frame, declaration: Declaration) -> dict[str, Any]:
+    from jbackupd.format.declaration import encode_declaration
+
+    return _ask(frame, "site.submit", declaration=base64.b64encode(encode_declaration(declaration)).decode("ascii"))
+
+
+def _read_declaration(path: str) -> Declaration:
+    from jbackupd.format.declaration import decode_declaration
+
+    return decode_declaration(_read(path))
+
+
+def _passphrase(path: str | None, *, confirm: bool = False) -> str:
+    if path is not None:
+        return _read(path).decode("utf-8", "replace").rstrip("\r\n")
+    return str(click.prompt(_("passphrase"), hide_input=True, confirmation_prompt=confirm, err=True))
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(1 << 20)
+    except FileNotFoundError as error:
+        raise NotFoundError("unable to read {path}: it does not exist", "name the right file", path=path) from error
+    except OSError as error:
+        raise StorageError("unable to read {path}: {reason}", path=path, reason=error.strerror) from error
+
+
+def _write(path: str, data: bytes, mode: int = 0o644) -> None:
+    try:
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+            file.write(data)
+    except FileExistsError as error:
+        raise UsageError("unable to write {path}: it exists", "name a new file", path=path) from error
+    except OSError as error:
+        raise StorageError("unable to write {path}: {reason}", path=path, reason=error.strerror) from error
