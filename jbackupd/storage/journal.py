@@ -24,7 +24,7 @@ class Journal:
         self.records = records
         """All committed records, oldest first; for reading only."""
         self.torn = torn
-        """Bytes of an interrupted append that were cut off when the journal was opened; 0 after a clean stop."""
+        """Bytes of an interrupted append behind the records; the first append cuts them off. 0 after a clean stop."""
         self._files = files
         self._check = check
         self._length = length
@@ -35,7 +35,8 @@ class Journal:
         """Return a journal with all its committed records; creates it if it is missing.
 
         Every record that is returned is durable, also one whose append was interrupted
-        between its write and its sync. The folder must exist.
+        between its write and its sync. The folder must exist. Nothing of the file is changed, so
+        that a journal may also be opened for reading while another process appends to it.
 
         Raises:
             DamageError: The file holds something else than whole records and a torn tail; it is left
@@ -49,8 +50,6 @@ class Journal:
             whole = scan(found)
         except FormatError as error:
             raise FormatError("unable to read journal {path}: {why}", error.hint, path=path, why=str(error)) from error
-        if whole.torn:
-            files.truncate(path, whole.length)
         journal = cls(files, path, list(whole.records), check=whole.check, length=whole.length, torn=whole.torn)
         with journal._closing_on_failure() as handle:
             handle.sync()
@@ -68,6 +67,9 @@ class Journal:
         """
         data = encode_record(len(self.records), record, self._check)
         with self._closing_on_failure() as handle:
+            if self.torn:
+                self._files.truncate(self.path, self._length)
+                self.torn = 0
             handle.write(data)
             handle.sync()
         self.records.append(bytes(record))
@@ -92,8 +94,7 @@ class Journal:
         try:
             yield self._handle
         except JbackupdError:
-            with contextlib.suppress(JbackupdError):
-                self.close()
+            self.close()
             # What a failed sync left in the page cache would be read back and counted as durable.
             with contextlib.suppress(JbackupdError):
                 self._files.truncate(self.path, self._length)

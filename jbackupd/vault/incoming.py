@@ -34,6 +34,8 @@ class _Partial:
     synced: bool = False
     resumed: bool = False
     """Some of its bytes were here when it was opened: after a power cut there may be holes in them."""
+    doubtful: bool = False
+    """A sync failed: the next one may report success without having written what this one dropped."""
     users: int = 0
 
 
@@ -158,11 +160,13 @@ class Incoming:
                     partial.length = self._files.size(path) if self._files.exists(path) else 0
                     partial.synced = partial.length == 0
                     partial.resumed = partial.length > 0
+                if partial.doubtful:
+                    self._discard(ref, partial)
                 yield partial
         finally:
             with self._guard:
                 partial.users -= 1
-                if not partial.users and partial.handle is None:
+                if not partial.users and partial.handle is None and not partial.doubtful:
                     del self._partials[ref]
 
     def _sync(self, ref: ObjectRef, partial: _Partial) -> None:
@@ -174,8 +178,9 @@ class Incoming:
             partial.handle.sync()
             self._close(partial)
         except JbackupdError:
-            # The next sync may report success without having written what this one dropped.
-            self._discard(ref, partial)
+            partial.doubtful = True
+            with contextlib.suppress(JbackupdError):
+                self._discard(ref, partial)
             raise
         self._files.sync_folder(self._folder)
         partial.synced = True
@@ -216,7 +221,7 @@ class Incoming:
         self._close(partial)
         if self._files.exists(self.path(ref)):
             self._files.remove(self.path(ref))
-        partial.length, partial.synced, partial.resumed = 0, True, False
+        partial.length, partial.synced, partial.resumed, partial.doubtful = 0, True, False, False
 
     def _close(self, partial: _Partial) -> None:
         if partial.handle is not None:

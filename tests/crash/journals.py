@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -54,7 +54,10 @@ class Append:
     def prepare(self) -> Key:
         return ()
 
-    def run(self, files: MemoryFiles, catalog: Catalog) -> None:
+    def open(self, files: MemoryFiles, catalog: Catalog) -> Callable[[], None]:
+        return functools.partial(self._work, files)
+
+    def _work(self, files: MemoryFiles) -> None:
         files.make_folder("run")
         journal = Journal.open(files, "run/journal")
         if journal.records:  # a process that goes on acts upon what it reads
@@ -69,7 +72,7 @@ class Append:
         assert tuple(records) == RECORDS[: len(records)], f"other records than were appended: {records}"
         last = max((fact.number for fact in facts if isinstance(fact, Appended)), default=-1)
         assert len(records) > last, f"record {last} was acknowledged, {len(records)} are there"
-        self.run(files, catalog)
+        self._work(files)
         assert tuple(Journal.open(files, "run/journal").records) == RECORDS
 
     def essence(self, key: Key) -> object:
@@ -105,7 +108,10 @@ class RaiseEpochs:
     def prepare(self) -> Key:
         return ()
 
-    def run(self, files: MemoryFiles, catalog: Catalog) -> None:
+    def open(self, files: MemoryFiles, catalog: Catalog) -> Callable[[], None]:
+        return functools.partial(self._work, files)
+
+    def _work(self, files: MemoryFiles) -> None:
         epochs = self._open(files)
         for site, epoch in epochs.known().items():
             files.mark(InForce(site, epoch))
@@ -120,7 +126,7 @@ class RaiseEpochs:
             if isinstance(fact, InForce):
                 there = epochs.epoch_of(fact.site)
                 assert there >= fact.epoch, f"{fact.site} went back from epoch {fact.epoch} to {there}"
-        self.run(files, catalog)
+        self._work(files)
         assert self._open(files).known() == {site: 3 for site, _ in DECLARED}
 
     @staticmethod
@@ -148,7 +154,10 @@ class OpenSessions:
     def prepare(self) -> Key:
         return self._before
 
-    def run(self, files: MemoryFiles, catalog: Catalog) -> None:
+    def open(self, files: MemoryFiles, catalog: Catalog) -> Callable[[], None]:
+        return functools.partial(self._work, files)
+
+    def _work(self, files: MemoryFiles) -> None:
         keyring = Keyring.open(files, TENANT, local_key=LOCAL_KEY)
         for _ in range(3):
             session = keyring.new_session(START)

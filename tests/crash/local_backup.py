@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import posixpath
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -152,12 +152,16 @@ class LocalBackup:
     def prepare(self) -> Key:
         return self._before
 
-    def run(self, files: MemoryFiles, catalog: Catalog) -> None:
-        with small_packs():
-            town = Town(files, catalog)
-            for _ in range(2):
-                result = town.backup()
-                files.mark(Acknowledged(result.header.sequence, result.name))
+    def open(self, files: MemoryFiles, catalog: Catalog) -> Callable[[], None]:
+        town = Town(files, catalog)
+
+        def work() -> None:
+            with small_packs():
+                for _ in range(2):
+                    result = town.backup()
+                    files.mark(Acknowledged(result.header.sequence, result.name))
+
+        return work
 
     def check(self, files: MemoryFiles, catalog: Catalog, facts: Sequence[object]) -> None:
         town = Town(files, catalog)

@@ -121,6 +121,8 @@ class Killed(BaseException):
 CHANGING = frozenset({
     "create", "append", "write", "sync", "truncate", "rename", "remove", "sync folder", "make folder",
 })
+FULL = CHANGING - {"truncate", "remove"}
+"""What a full disk refuses."""
 READING = frozenset({"read", "stat", "list"})
 
 
@@ -150,6 +152,10 @@ class MemoryFiles:
     def mark(self, fact: object) -> None:
         """Log that a fact was acknowledged."""
         self._record(Mark(fact))
+
+    def facts(self) -> tuple[object, ...]:
+        """Return what was acknowledged."""
+        return tuple(event.fact for event in self.log if isinstance(event, Mark))
 
     def restarted(self) -> MemoryFiles:
         """Return the same machine as a new process finds it after a kill: nothing is lost, nothing more is durable."""

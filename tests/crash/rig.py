@@ -1,11 +1,12 @@
 """Runs real code on a file system that forgets, cuts the power at every step, and counts broken promises.
 
-A scenario prepares a disk, does something on it, and checks what is left after a cut. Three sweeps:
+A scenario prepares a disk, does something on it, and checks what is left after a cut. Four sweeps:
 
 * `cut_everywhere`: every disk that a power cut during one run may leave.
 * `kill_then_cut`: the process is killed at every call, a new one goes on with what it sees in the
   page cache, finishes, and then the power is cut. What it saw and trusted may never have been durable.
 * `kill_everywhere`: the process is killed at every call and a new one goes on.
+* `fail_everywhere`: every call fails once with an errno.
 
 SQLite does not go through `Files`. Its database is a value beside the disk: a cut leaves the version
 of that moment, the version from before the run, or nothing.
@@ -13,13 +14,16 @@ of that moment, the version from before the run, or nothing.
 
 from __future__ import annotations
 
+import os
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from jbackupd.catalog.database import Catalog
-from tests.crash.memory import Call, Killed, MemoryFiles
+from jbackupd.model.errors import JbackupdError
+from tests.crash.memory import CHANGING, Call, Killed, MemoryFiles
 from tests.crash.states import CrashState, Key, crash_states, folder_of, key_of
 
 
@@ -71,8 +75,11 @@ class Scenario(Protocol):
         """Return the disk before the run, all of it durable."""
         ...
 
-    def run(self, files: MemoryFiles, catalog: Catalog) -> None:
-        """Do it once, beginning with what a start of the program does; `files.mark` what is acknowledged."""
+    def open(self, files: MemoryFiles, catalog: Catalog) -> Callable[[], None]:
+        """Do what a start of the program does; return the work, which may be called again after a failure.
+
+        The work marks on `files` what it acknowledges.
+        """
         ...
 
     def check(self, files: MemoryFiles, catalog: Catalog, facts: Sequence[object]) -> None:
@@ -96,7 +103,9 @@ class Score:
     """Recoveries that broke a promise."""
     first: str = ""
     """The first one, for people."""
-    verdicts: dict[object, bool] = field(default_factory=dict)
+    errors: Counter[str] = field(default_factory=Counter)
+    """How often which class of error was raised where a call failed."""
+    verdicts: dict[object, bool] = field(default_factory=dict, repr=False)
 
     def note(self, error: BaseException, where: str) -> None:
         """Count a violation."""
@@ -114,7 +123,7 @@ def cut_everywhere(scenario: Scenario, *, seed: int = 0, subsets_max: int = 64, 
     """
     before = scenario.prepare()
     files, sqlite = _machine(before)
-    scenario.run(files, sqlite.catalog)
+    scenario.open(files, sqlite.catalog)()
     score = Score()
     states = crash_states(folder_of(before), files.log, seed=seed, subsets_max=subsets_max)
     _check_all(scenario, states, sqlite, score, enough)
@@ -129,12 +138,8 @@ def kill_then_cut(scenario: Scenario, *, seed: int = 0, subsets_max: int = 64, e
     for files, sqlite in _killed(scenario, before, every):
         again = Sqlite(sqlite.image(len(files.log)))
         files.observer = None
-        scenario.run(files, again.catalog)
-        end = len(files.log)
-        states = crash_states(
-            folder_of(before), files.log, seed=seed, subsets_max=subsets_max, positions=range(end, end + 1)
-        )
-        _check_all(scenario, states, again, score, enough)
+        scenario.open(files, again.catalog)()
+        _cut_now(scenario, before, files, again, score, seed=seed, subsets_max=subsets_max, enough=enough)
         if enough and score.violations >= enough:
             break
     return score
@@ -145,19 +150,51 @@ def kill_everywhere(scenario: Scenario, *, every: int = 1) -> Score:
     before = scenario.prepare()
     score = Score()
     for files, sqlite in _killed(scenario, before, every):
-        facts = tuple(event.fact for event in files.log if hasattr(event, "fact"))
-        state = CrashState(len(files.log), facts, key_of(files.root), "the process was killed")
-        _check_all(scenario, iter([state]), sqlite, score, 0)
+        _check_all(scenario, iter([_as_it_is(files)]), sqlite, score, 0)
     return score
 
 
-def calls_of(scenario: Scenario, faulty: frozenset[str] | None = None) -> int:
-    """Return how many calls a run makes."""
-    files, sqlite = _machine(scenario.prepare(), fault=lambda call: None)
-    if faulty is not None:
-        files.faulty = faulty
-    scenario.run(files, sqlite.catalog)
-    return files.calls
+def fail_everywhere(scenario: Scenario, error: int, *, verbs: frozenset[str] = CHANGING, lasting: bool = False,
+                    same_process: bool = True, every: int = 1, cut: bool = True) -> Score:
+    """Let every call fail once; afterwards the work is done again, and then the power is cut.
+
+    Args:
+        error: An errno.
+        verbs: Which calls fail.
+        lasting: All further calls fail as well, until the work has given up.
+        same_process: The same process tries again, else a new one.
+        cut: Check every disk that a power cut may leave at the end, else the disk as it is.
+    """
+    before = scenario.prepare()
+    score = Score()
+    number = 1
+    while True:
+        files, sqlite = _machine(before, fault=_fail_at(number, error, lasting=lasting))
+        files.faulty = verbs
+        work: Callable[[], None] | None = None
+        try:
+            work = scenario.open(files, sqlite.catalog)
+            work()
+        except JbackupdError as refused:
+            score.errors[type(refused).__name__] += 1
+        except Exception as untyped:
+            score.note(untyped, f"call {number} failed")
+        if files.calls < number:
+            return score
+        files.fault = None
+        if work is None or not same_process:
+            files, sqlite = files.restarted(), Sqlite(sqlite.image(len(files.log)))
+            work = None
+        try:
+            (work or scenario.open(files, sqlite.catalog))()
+        except Exception as again:
+            score.note(again, f"call {number} had failed, and then")
+        files.observer = None
+        if cut:
+            _cut_now(scenario, before, files, sqlite, score)
+        else:
+            _check_all(scenario, iter([_as_it_is(files)]), sqlite, score, 0)
+        number += every
 
 
 def _killed(scenario: Scenario, before: Key, every: int) -> Iterator[tuple[MemoryFiles, Sqlite]]:
@@ -166,7 +203,7 @@ def _killed(scenario: Scenario, before: Key, every: int) -> Iterator[tuple[Memor
     while True:
         files, sqlite = _machine(before, fault=_kill_at(number))
         try:
-            scenario.run(files, sqlite.catalog)
+            scenario.open(files, sqlite.catalog)()
         except Killed:
             yield files.restarted(), sqlite
         else:
@@ -180,6 +217,27 @@ def _kill_at(number: int) -> Callable[[Call], None]:
             raise Killed
 
     return fault
+
+
+def _fail_at(number: int, error: int, *, lasting: bool) -> Callable[[Call], None]:
+    def fault(call: Call) -> None:
+        if call.number == number or (lasting and call.number > number):
+            raise OSError(error, os.strerror(error))
+
+    return fault
+
+
+def _as_it_is(files: MemoryFiles) -> CrashState:
+    return CrashState(len(files.log), files.facts(), key_of(files.root), "nothing was lost")
+
+
+def _cut_now(scenario: Scenario, before: Key, files: MemoryFiles, sqlite: Sqlite, score: Score, *, seed: int = 0,
+             subsets_max: int = 64, enough: int = 0) -> None:
+    end = len(files.log)
+    states = crash_states(
+        folder_of(before), files.log, seed=seed, subsets_max=subsets_max, positions=range(end, end + 1)
+    )
+    _check_all(scenario, states, sqlite, score, enough)
 
 
 def _machine(before: Key, fault: Callable[[Call], None] | None = None) -> tuple[MemoryFiles, Sqlite]:

@@ -80,7 +80,7 @@ class Platter:
                     p for p in self.pending if isinstance(p, Write | Cut) and p.file == file and id(p) not in self._lost
                 ])
             case SyncFailed(file):
-                self._lost |= {id(p) for p in self.pending if isinstance(p, Write | Cut) and p.file == file}
+                self._lost |= {id(p) for p in self.pending if isinstance(p, Write) and p.file == file}
             case SyncFolder(folder):
                 self._promote([p for p in self.pending if isinstance(p, Entry) and p.folder == folder])
             case Mark():

@@ -170,25 +170,30 @@ class Transfer:
     def _before(self) -> Key:
         files = MemoryFiles()
         if self._held:
-            self._send(files, self._held)
+            self._sending(files, self._held)()
         return key_of(files.root)
 
     def prepare(self) -> Key:
         return self._before
 
-    def run(self, files: MemoryFiles, catalog: Catalog) -> None:
-        self._send(files, 2)
+    def open(self, files: MemoryFiles, catalog: Catalog) -> Callable[[], None]:
+        return self._sending(files, 2)
 
-    def _send(self, files: MemoryFiles, count: int) -> None:
+    def _sending(self, files: MemoryFiles, count: int) -> Callable[[], None]:
         store = ObjectStore(MemoryFiles(folder_of(self._source[0])), FOLDER)
         chain = vault_of(store, catalog_of(None), _NO_KEYS).points.chain(DATASET)[:count]
-        for attempt in range(3):  # each may find one object with holes from before a power cut
-            try:
-                asyncio.run(replicate(NearPeer(files), store, chain, verifier=holder_signer().public, offload=inline))
-                return
-            except TryLaterError:
-                if attempt == 2:
-                    raise
+        peer = NearPeer(files)
+
+        def work() -> None:
+            for attempt in range(3):  # each may find one object with holes from before a power cut
+                try:
+                    asyncio.run(replicate(peer, store, chain, verifier=holder_signer().public, offload=inline))
+                    return
+                except TryLaterError:
+                    if attempt == 2:
+                        raise
+
+        return work
 
     def check(self, files: MemoryFiles, catalog: Catalog, facts: Sequence[object]) -> None:
         store = ObjectStore(files, FOLDER)
@@ -199,8 +204,8 @@ class Transfer:
                     there = incoming.offset(fact.ref, fact.size)
                     assert there >= fact.offset, f"{fact.ref}: told {fact.offset} bytes are durable, {there} are here"
         self._check_restorable(files, facts)
-        self._send(files, 2)
-        self._check_restorable(files, [*facts, *(e.fact for e in files.log if hasattr(e, "fact"))])
+        self._sending(files, 2)()
+        self._check_restorable(files, [*facts, *files.facts()])
 
     def _check_restorable(self, files: MemoryFiles, facts: Sequence[object]) -> None:
         receipted = [fact for fact in facts if isinstance(fact, Receipted)]

@@ -63,13 +63,14 @@ def test_appended_records_come_back_in_order(files: FailingFiles) -> None:
     assert Journal.open(files, "journal").records == [b"one", b"", b"three", b"four"]
 
 
-def test_a_torn_tail_is_cut_reported_and_written_over(files: FailingFiles) -> None:
+def test_a_torn_tail_is_reported_and_cut_by_the_first_append(files: FailingFiles) -> None:
     appended(files, b"one", b"two")
     whole = files.size("journal")
     appended(files, b"three")
     files.truncate("journal", whole + 7)
     journal = Journal.open(files, "journal")
     assert (journal.records, journal.torn) == ([b"one", b"two"], 7)
+    assert files.size("journal") == whole + 7
     journal.append(b"instead")
     again = Journal.open(files, "journal")
     assert (again.records, again.torn) == ([b"one", b"two", b"instead"], 0)
