@@ -1,0 +1,343 @@
+"""`jbackupd rescue`: read a vault with nothing but its folder, shares, and this package's codec, format and model.
+
+The last resort, and the proof that docs/format is enough: no configuration, no catalog, no daemon, no database. It
+trusts nothing: every object must hash to its name, every frame must open, every file must match its digest.
+
+    jbackupd rescue VAULT [TENANT/DATASET[@SEQUENCE]] --share FILE ... [--card FILE] [--to DIR] [PATH ...]
+
+Without --to the points, or the files of a point, are listed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import stat
+import sys
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+
+from jbackupd.codec.compress import decompress
+from jbackupd.codec.hashing import ContentHash, name_of
+from jbackupd.codec.seal import PackOpener
+from jbackupd.codec.shares import Share, combine
+from jbackupd.format.identity import CardKind, decode_card
+from jbackupd.format.index import IndexedPack, decode_index_head, open_index
+from jbackupd.format.key import RecoveredChain, decode_key
+from jbackupd.format.pack import (
+    PACK_HEAD_BYTES,
+    PACK_TAIL_BYTES,
+    FrameRecord,
+    decode_pack_head,
+    open_trailer,
+    trailer_span,
+)
+from jbackupd.format.point import Point, body_commitment, decode_point, open_body, verify_point
+from jbackupd.format.tree import TreeDecoder
+from jbackupd.model.errors import (
+    ConfinementError,
+    DamageError,
+    JbackupdError,
+    MissingObjectError,
+    NotFoundError,
+    RefusedError,
+    StorageError,
+)
+from jbackupd.model.ids import FrameId, ObjectKind, PointSelector, TenantId
+from jbackupd.model.records import EntryType, Extent, TreeEntry
+from jbackupd.model.texts import _
+
+CACHE_BYTES = 96 * 1024 * 1024
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+
+
+class Vault:
+    """A vault folder, opened with the recovery key.
+
+    Args:
+        folder: The tenant's vault: it has packs, indexes, points and keys.
+        shares: Enough shares of the tenant's recovery key.
+    """
+
+    def __init__(self, folder: str, shares: Sequence[Share]) -> None:
+        self.folder = folder
+        self.tenant = TenantId(shares[0].label) if shares else TenantId("")
+        keys = [decode_key(data) for data in self._objects(ObjectKind.KEY)]
+        self.chain = RecoveredChain(combine(shares), self.tenant, keys)
+        self.hashes = ContentHash(self.chain.tenant_secret)
+        self._places: dict[FrameId, tuple[str, bytes, int, FrameRecord]] = {}
+        self._cache: OrderedDict[FrameId, bytes] = OrderedDict()
+        self._room = CACHE_BYTES
+
+    def points(self) -> list[Point]:
+        """Return the points that are readable, by dataset and sequence; damaged ones are told on stderr."""
+        found = [decode_point(data) for data in self._objects(ObjectKind.POINT)]
+        return sorted(found, key=lambda point: (point.header.dataset, point.header.sequence))
+
+    def entries(self, point: Point) -> Iterator[TreeEntry]:
+        """Yield a point's tree."""
+        self._find_frames()
+        header = point.header
+        opener = PackOpener(
+            self.chain.session_key(header.session_id), tenant=self.tenant, pack_id=header.point_id,
+            commitment=body_commitment(point.sealed_body), kind=ObjectKind.POINT,
+        )
+        decoder = TreeDecoder()
+        for piece in self.read(open_body(opener, point.sealed_body).tree):
+            yield from decoder.feed(piece)
+        decoder.finish()
+
+    def read(self, extents: Iterable[Extent]) -> Iterator[bytes]:
+        """Yield the bytes of extents."""
+        for extent in extents:
+            piece = self._frame(extent.frame)[extent.offset : extent.offset + extent.length]
+            if len(piece) != extent.length:
+                raise DamageError("an extent reaches beyond its frame")
+            yield piece
+
+    def _objects(self, kind: ObjectKind) -> Iterator[bytes]:
+        """Yield the objects of a kind that hash to their names; tell of the others."""
+        folder = os.path.join(self.folder, kind.folder)
+        try:
+            names = sorted(os.listdir(folder))
+        except OSError as error:
+            raise NotFoundError(
+                "{folder} is not a vault: {reason}", "name the folder of a tenant, as STATE/vaults/TENANT",
+                folder=self.folder, reason=error.strerror,
+            ) from error
+        for name in names:
+            with open(os.path.join(folder, name), "rb") as file:
+                data = file.read()
+            if name_of(data).hex() == name:
+                yield data
+            else:
+                _say(_("damaged: {object}").format(object=f"{kind.folder}/{name}"))
+
+    def _find_frames(self) -> None:
+        """Learn where frames are: from the indexes, and from the trailers of packs that no index lists."""
+        if self._places:
+            return
+        packs = {
+            name: os.path.join(path, name)
+            for path, _folders, names in os.walk(os.path.join(self.folder, "packs")) for name in names
+        }
+        listed: set[str] = set()
+        for data in self._objects(ObjectKind.INDEX):
+            head = decode_index_head(data)
+            opener = PackOpener(
+                self.chain.session_key(head.session_id), tenant=self.tenant, pack_id=head.pack_id,
+                commitment=head.commitment, kind=ObjectKind.INDEX,
+            )
+            for pack in open_index(opener, data):
+                listed.add(pack.name.hex())
+                self._add_pack(packs.get(pack.name.hex(), ""), pack.session_id, pack.frames)
+        for name in packs.keys() - listed:
+            pack = self._trailer(packs[name])
+            self._add_pack(packs[name], pack.session_id, pack.frames)
+
+    def _add_pack(self, path: str, session_id: bytes, frames: Iterable[FrameRecord]) -> None:
+        for slot, frame in enumerate(frames):
+            if path:
+                self._places[frame.id] = path, session_id, slot, frame
+
+    def _trailer(self, path: str) -> IndexedPack:
+        with open(path, "rb") as file:
+            data = file.read()
+        head = decode_pack_head(data[:PACK_HEAD_BYTES])
+        offset, length = trailer_span(data[-PACK_TAIL_BYTES:], len(data))
+        frames = open_trailer(self._opener(data[:PACK_HEAD_BYTES]), data[offset : offset + length])
+        return IndexedPack(name_of(data), len(data), head.session_id, tuple(frames))
+
+    def _opener(self, head_bytes: bytes) -> PackOpener:
+        head = decode_pack_head(head_bytes)
+        return PackOpener(
+            self.chain.session_key(head.session_id), tenant=self.tenant, pack_id=head.pack_id,
+            commitment=head.commitment,
+        )
+
+    def _frame(self, frame: FrameId) -> bytes:
+        if frame not in self._cache:
+            if frame not in self._places:
+                raise MissingObjectError(
+                    "the vault does not hold frame {frame}", "fetch the missing pack from another site",
+                    frame=frame.hex(),
+                )
+            data = self._decode(frame)
+            self._cache[frame] = data
+            self._room -= len(data)
+            while self._room < 0 and len(self._cache) > 1:
+                self._room += len(self._cache.popitem(last=False)[1])
+        self._cache.move_to_end(frame)
+        return self._cache[frame]
+
+    def _decode(self, frame: FrameId) -> bytes:
+        # Taken out while it is decoded: a hostile vault whose frames need each other finds itself missing.
+        place = self._places.pop(frame)
+        path, _session, slot, record = place
+        prefix = b"".join(self.read(record.bases))
+        self._places[frame] = place
+        with open(path, "rb") as file:
+            opener = self._opener(file.read(PACK_HEAD_BYTES))
+            file.seek(record.offset)
+            payload = opener.open(slot, file.read(record.sealed_length))
+        return decompress(record.encoding, payload, record.plain_length, prefix)
+
+
+class Target:
+    """A new folder that is written component by component, never through a symlink."""
+
+    def __init__(self, path: str) -> None:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+        if os.listdir(path):
+            raise RefusedError("unable to rescue into {target}: it is not empty", "name a new folder", target=path)
+        self._folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+
+    def place(self, entry: TreeEntry, content: Iterator[bytes], hashes: ContentHash) -> None:
+        """Write one entry; a file only stays if its digest matches."""
+        above, _, name = entry.path.rpartition(b"/")
+        parent = self._open_folder(above)
+        try:
+            if entry.type is EntryType.FOLDER:
+                os.mkdir(name, 0o700, dir_fd=parent)
+            elif entry.type is EntryType.SYMLINK:
+                os.symlink(entry.target, name, dir_fd=parent)
+            else:
+                self._write_file(entry, name, parent, content, hashes)
+        except OSError as error:
+            raise StorageError(
+                "unable to write {path}: {reason}", path=os.fsdecode(entry.path), reason=error.strerror
+            ) from error
+        finally:
+            os.close(parent)
+
+    def _open_folder(self, path: bytes) -> int:
+        folder = os.dup(self._folder)
+        for part in path.split(b"/") if path else ():
+            try:
+                below = os.open(part, _FOLDER, dir_fd=folder)
+            except OSError as error:
+                raise ConfinementError(
+                    "unable to write below {path}: it is not a folder of this rescue", path=os.fsdecode(path)
+                ) from error
+            finally:
+                os.close(folder)
+            folder = below
+        return folder
+
+    @staticmethod
+    def _write_file(
+        entry: TreeEntry, name: bytes, parent: int, content: Iterator[bytes], hashes: ContentHash
+    ) -> None:
+        digest = hashes.file_digest()
+        partial = b".jb-partial-" + name[:200]
+        with open(os.open(partial, _NEW_FILE, 0o600, dir_fd=parent), "wb") as file:
+            try:
+                for piece in content:
+                    digest.update(piece)
+                    file.write(piece)
+                if digest.digest() != entry.digest:
+                    raise DamageError("the content of {path} is not what was taken", path=os.fsdecode(entry.path))
+            except JbackupdError:
+                os.unlink(partial, dir_fd=parent)
+                raise
+            file.flush()
+            os.fchmod(file.fileno(), stat.S_IMODE(entry.mode) & 0o777)
+            os.utime(file.fileno(), ns=(entry.mtime_ns, entry.mtime_ns))
+            os.fsync(file.fileno())
+        os.rename(partial, name, src_dir_fd=parent, dst_dir_fd=parent)
+
+
+def rescue(arguments: argparse.Namespace) -> int:
+    """Do what was asked; return the exit code."""
+    vault = Vault(arguments.vault, [_read_share(path) for path in arguments.share])
+    points = vault.points()
+    if arguments.point is None:
+        for point in points:
+            print(f"{point.header.dataset}@{point.header.sequence}\t{point.header.taken_at.isoformat()}")
+        return 0
+    chosen = _choose(points, PointSelector.parse(arguments.point), arguments.card)
+    wanted = [os.fsencode(path).strip(b"/") for path in arguments.paths]
+    entries = (entry for entry in vault.entries(chosen) if _is_wanted(entry, wanted))
+    if arguments.to is None:
+        for entry in entries:
+            sys.stdout.buffer.write(b"%12d %s\n" % (entry.size, entry.path))
+        return 0
+    return _place_all(vault, entries, Target(arguments.to))
+
+
+def _place_all(vault: Vault, entries: Iterator[TreeEntry], target: Target) -> int:
+    code = placed = 0
+    for entry in entries:
+        try:
+            target.place(entry, vault.read(entry.extents), vault.hashes)
+            placed += entry.type is EntryType.FILE
+        except JbackupdError as error:
+            _say(_("not rescued: {path}: {reason}").format(path=os.fsdecode(entry.path), reason=error))
+            code = 4 if 4 in (code, error.exit_code) else error.exit_code
+    _say(_("{count} files rescued").format(count=placed))
+    return code
+
+
+def _is_wanted(entry: TreeEntry, wanted: list[bytes]) -> bool:
+    """Tell whether an entry is asked for, or a folder on the way there."""
+    return not wanted or any(
+        entry.path == path or entry.path.startswith(path + b"/")
+        or (entry.type is EntryType.FOLDER and path.startswith(entry.path + b"/"))
+        for path in wanted
+    )
+
+
+def _choose(points: list[Point], selector: PointSelector, card: str | None) -> Point:
+    found = [
+        point for point in points
+        if point.header.dataset == selector.dataset
+        and selector.sequence in (None, point.header.sequence)
+        and (selector.before is None or point.header.taken_at < selector.before)
+    ]
+    if not found:
+        raise NotFoundError("{dataset} has no such point", "list the points: leave the point out",
+                            dataset=selector.dataset)
+    chosen = found[-1]
+    if card is None:
+        _say(_("the point's signature was not checked: name the home site's card with --card FILE"))
+    else:
+        with open(card, "rb") as file:
+            verify_point(chosen, decode_card(file.read(), CardKind.SITE).verifier)
+    label = f"{chosen.header.dataset}@{chosen.header.sequence}"
+    _say(_("point {point}, taken {time}").format(point=label, time=chosen.header.taken_at.isoformat()))
+    return chosen
+
+
+def _read_share(path: str) -> Share:
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return Share.from_text(file.read(1 << 16), source=os.path.basename(path))
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    parser = argparse.ArgumentParser(prog="jbackupd rescue", description=_("Read a vault on a bare machine."))
+    parser.add_argument("vault", help=_("the tenant's folder: STATE/vaults/TENANT"))
+    parser.add_argument("point", nargs="?", help=_("TENANT/DATASET[@SEQUENCE]; without it the points are listed"))
+    parser.add_argument("paths", nargs="*", help=_("only these paths"))
+    parser.add_argument("--share", action="append", default=[], metavar="FILE", help=_("a share of the recovery key"))
+    parser.add_argument("--card", metavar="FILE", help=_("the home site's card, to check the point's signature"))
+    parser.add_argument("--to", metavar="DIR", help=_("a new folder; without it the files are listed"))
+    try:
+        return rescue(parser.parse_args(arguments))
+    except JbackupdError as error:
+        _say(_("error: {message}").format(message=error.render(_(error.message))))
+        if error.hint:
+            _say(_("next: {hint}").format(hint=error.render(_(error.hint))))
+        return error.exit_code
+    except OSError as error:
+        _say(_("error: {message}").format(message=f"{error.filename}: {error.strerror}"))
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
