@@ -142,6 +142,11 @@ class Channel:
             "the next connection goes on where this one stopped", site=self.site, reason=reason[:200],
         )
 
+    def drop(self) -> None:
+        """End the connection at once, without a word: nobody is there to hear it."""
+        self.end(None)
+        self._connection.abort()
+
     async def close(self) -> None:
         """Let what was handed over go out if the other side takes it, then close; harmless twice."""
         self.end(None)

@@ -109,9 +109,9 @@ class Conversation:
             async with asyncio.timeout(patience):
                 return await self.channel.read()
         except TimeoutError:
-            error = PeerError("unable to go on with the link from {site}: it fell silent", site=self.site)
-            self._answerer.close(error)
-            raise error from None
+            self._answerer.close()
+            self.channel.drop()
+            raise PeerError("unable to go on with the link from {site}: it fell silent", site=self.site) from None
 
     async def _handle(self, event: Opened | Asked | Body | BodyEnd) -> None:
         try:

@@ -232,7 +232,7 @@ class Dialogue:
                     "the next connection goes on where this one stopped",
                     site=self.channel.site, seconds=int(silent),
                 ))
-                self.channel.end(None)
+                self.channel.drop()
             elif not self._pings:
                 with contextlib.suppress(PeerError):
                     self._send_ping()

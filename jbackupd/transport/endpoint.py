@@ -34,6 +34,8 @@ from jbackupd.transport.ssh import (
 CONNECTIONS_MAX = 64
 """Also of those that have not shown a key yet; each may hold a thousand bytes or so by then."""
 LINKS_PER_SITE_MAX = 8
+BEGIN_SECONDS = 60
+"""Whoever has not asked for the subsystem by then is sent away."""
 CLOSE_SECONDS = 10
 """What was read from the socket is at most 4 MiB a link; a disk that cannot take it in this time is stuck."""
 
@@ -66,7 +68,8 @@ class Endpoint:
     ) -> None:
         self.local = local
         self.find_peer = find_peer
-        self.connections = 0
+        self.connections: set[asyncssh.SSHServerConnection] = set()
+        """All that are open, also those that have not shown a key yet."""
         self.links: Counter[SiteId] = Counter()
         self._holder = holder
         self._limits_of = limits_of or (lambda _: Limits())
@@ -110,6 +113,8 @@ class Endpoint:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+        for connection in list(self.connections):
+            connection.abort()
         if self._acceptor is not None:
             await self._acceptor.wait_closed()
 
@@ -160,16 +165,25 @@ class _Server(asyncssh.SSHServer):
         self._connection: asyncssh.SSHServerConnection | None = None
         self._peer: PinnedSite | None = None
         self._session_given = False
+        self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         self._connection = conn
-        self._endpoint.connections += 1
-        if self._endpoint.connections > CONNECTIONS_MAX:
+        if len(self._endpoint.connections) >= CONNECTIONS_MAX:
             _log.warning("too many connections: one was refused")
             conn.abort()
+            return
+        self._endpoint.connections.add(conn)
+        self._deadline = asyncio.get_running_loop().call_later(BEGIN_SECONDS, conn.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._endpoint.connections -= 1
+        if self._connection is not None:
+            self._endpoint.connections.discard(self._connection)
+        self._cancel_deadline()
+
+    def _cancel_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
 
     def begin_auth(self, username: str) -> bool:
         return True
@@ -189,12 +203,19 @@ class _Server(asyncssh.SSHServer):
         peer, connection = self._peer, self._connection
         if peer is None or connection is None or self._session_given:
             return False
+        if connection.get_extra_info("username") != peer.site:
+            return False
         if self._endpoint.links[peer.site] >= LINKS_PER_SITE_MAX:
             _log.warning("refused a link from %s: it has %d already", peer.site, LINKS_PER_SITE_MAX)
             return False
         self._session_given = True
         channel = self._endpoint.new_channel(peer.site, connection)
-        session = AcceptedSession(channel, lambda: self._endpoint.converse(peer, connection, channel))
+
+        def started() -> None:
+            self._cancel_deadline()
+            self._endpoint.converse(peer, connection, channel)
+
+        session = AcceptedSession(channel, started)
         ssh_channel = connection.create_server_channel(
             encoding=None, window=WINDOW_BYTES, max_pktsize=PACKET_BYTES
         )

@@ -135,12 +135,17 @@ class VaultHolder:
             return []
         with holding.lock:
             found = [holding.head(dataset) for dataset in holding.points.datasets()]
+            if len(found) > HEADS_MAX:
+                raise RefusedError(
+                    "unable to list the heads of {tenant}: it has more than {most} datasets",
+                    "divide it into several tenants", tenant=tenant, most=HEADS_MAX,
+                )
             return [
                 HeadItem(
                     head.header.dataset.name, head.header.sequence, head.name, head.length,
                     [bytes(name) for name, _ in holding.receipts.for_point(head.name)][:RECEIPTS_MAX],
                 )
-                for head in found[:HEADS_MAX] if head is not None
+                for head in found if head is not None
             ]
 
     def points(self, peer: SiteId, tenant: TenantId, dataset: str, from_sequence: int) -> list[PointItem]:

@@ -159,6 +159,6 @@ def test_a_connection_may_open_one_session_and_a_site_eight_links(town):
                     await dial_with(town, endpoint.port)
                 for link in links:
                     await link.close()
-        assert endpoint.connections == 0
+        assert endpoint.connections == set()
 
     run(story())
