@@ -117,8 +117,11 @@ class Foreign(click.Command):
         return context
 
     def invoke(self, ctx: click.Context) -> int:
-        """Run it."""
-        return self._run(ctx.args)
+        """Run it; argparse ends the process by itself after help and wrong calls."""
+        try:
+            return self._run(ctx.args)
+        except SystemExit as ending:
+            return ending.code if isinstance(ending.code, int) else 0
 
 
 def _spec(module: str) -> object:
