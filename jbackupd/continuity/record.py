@@ -175,7 +175,7 @@ def run_names(files: Files) -> list[str]:
 def _decode(raw: bytes) -> dict[str, Any]:
     try:
         record = msgspec.json.decode(raw)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise FormatError("a recovery run's journal holds a malformed record") from error
     if not isinstance(record, dict):
         raise FormatError("a recovery run's journal holds a malformed record")

@@ -132,7 +132,7 @@ def decode_declaration(data: bytes) -> Declaration:
         raw = _statement_decoder.decode(signed)
         approvals = _approvals_decoder.decode(data[12 + length :])
         made_at = _EPOCH + timedelta(microseconds=raw.made_at)
-    except (msgspec.DecodeError, OverflowError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, OverflowError) as error:
         raise FormatError("the declaration is malformed") from error
     if (
         not is_word(raw.lost) or not is_word(raw.acting) or raw.lost == raw.acting or raw.epoch < 2

@@ -78,7 +78,7 @@ def open_index(opener: PackOpener, data: bytes) -> list[IndexedPack]:
     """
     try:
         raw = _decoder.decode(opener.open(0, data[PACK_HEAD_BYTES:]))
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise FormatError("the index is malformed") from error
     packs = []
     for name, length, session_id, frames in raw:

@@ -86,7 +86,7 @@ def decode_key(data: bytes) -> KeyObject:
     check_header(data, ObjectKind.KEY)
     try:
         role, tenant, key_id, label, public, recipient, sealed = _decoder.decode(data[HEADER_BYTES:])
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise FormatError("a key object is malformed") from error
     expected_public = 0 if role == KeyRole.SESSION else PUBLIC_BYTES
     if (

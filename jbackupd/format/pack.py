@@ -207,6 +207,6 @@ def open_trailer(opener: PackOpener, sealed: bytes) -> list[FrameRecord]:
         raise FormatError("the pack's trailer has an impossible length")
     try:
         raw = _raw_frames.decode(plain[4 : 4 + length])
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise FormatError("the pack's trailer is malformed") from error
     return [frame_from_raw(item) for item in raw]

@@ -161,7 +161,7 @@ def decode_point(data: bytes) -> Point:
         raise FormatError("the point has no whole signature")
     try:
         raw = _header_decoder.decode(clear)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise FormatError("the point's clear part is malformed") from error
     return Point(name_of(data), _header_from_raw(raw), body, data[:offset], data[offset:])
 
@@ -206,7 +206,7 @@ def open_body(opener: PackOpener, sealed_body: bytes) -> PointBody:
     """
     try:
         raw = _body_decoder.decode(opener.open(0, sealed_body[COMMITMENT_BYTES:]))
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise FormatError("the point's body is malformed") from error
     if any(len(frame) != FRAME_ID_BYTES or offset < 0 or length <= 0 for frame, offset, length in raw.tree):
         raise FormatError("the point's body is out of range")

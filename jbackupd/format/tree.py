@@ -169,7 +169,7 @@ class TreeDecoder:
             raise FormatError("something follows a tree's end")
         try:
             (count,) = _count_decoder.decode(body)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             entry = _decode_entry(body)
             self._order.check(entry)
             return entry
@@ -182,7 +182,7 @@ class TreeDecoder:
 def _decode_entry(body: bytes) -> TreeEntry:
     try:
         raw = _entry_decoder.decode(body)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise FormatError("an entry of a tree is malformed") from error
     is_file, is_link = raw.type == EntryType.FILE, raw.type == EntryType.SYMLINK
     if (

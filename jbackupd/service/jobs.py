@@ -271,7 +271,7 @@ def _fold(bodies: Iterable[bytes]) -> list[JobRecord]:
     for body in bodies:
         try:
             record = msgspec.json.decode(body, type=JobRecord)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise FormatError("a record of {path} is not a job: {reason}", path=JOURNAL, reason=str(error)) from error
         records[record.number] = record
     return list(deque((records[number] for number in sorted(records)), KEPT_JOBS))

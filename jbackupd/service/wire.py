@@ -78,7 +78,7 @@ def decode_request(line: bytes) -> Request:
     """
     try:
         return msgspec.json.decode(line, type=Request)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolError("this is not a request: {reason}", reason=str(error)) from error
 
 
@@ -90,7 +90,7 @@ def decode_answer(line: bytes) -> Answer:
     """
     try:
         return msgspec.json.decode(line, type=Answer)  # type: ignore[no-any-return]
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolError(
             "unable to understand the daemon: {reason}", "let the command and the daemon be of the same version",
             reason=str(error),

@@ -82,7 +82,7 @@ def load_identity(files: Files, site: SiteId) -> SiteIdentity:
         raise NotFoundError(
             "this site has no identity yet", "make one with 'jbackupd site init' or 'jbackupd vault init TENANT'"
         ) from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise KeyringError("the site's identity is damaged", "restore the file from its copy") from error
     if saved.site != site:
         raise KeyringError(

@@ -147,7 +147,7 @@ class Keyring:
             ) from error
         try:
             saved = msgspec.msgpack.decode(open_blob(local_key, sealed, context=_context(tenant)), type=_Saved)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise KeyringError("the keyring of {tenant} is malformed", tenant=tenant) from error
         return cls(files, local_key, saved)
 

@@ -74,11 +74,12 @@ class Town:
         reconcile(self.store, catalog, self.keyring, tenant=TENANT)
         self.vault = vault_of(self.store, catalog, self.keyring)
 
-    def backup(self) -> BackupResult:
+    def backup(self, source: MemorySource | None = None) -> BackupResult:
         """Take the next point."""
         sequence = len(self.vault.points.chain(DATASET)) + 1
+        source = source or MemorySource(content(sequence), times={b"juki.csv": sequence})
         return run_backup(
-            self.vault, DATASET, MemorySource(content(sequence), times={b"juki.csv": sequence}), keyring=self.keyring,
+            self.vault, DATASET, source, keyring=self.keyring,
             author=Authorship(SAGA, 1, signer()), clock=ManualClock(START + timedelta(days=sequence)),
         )
 
