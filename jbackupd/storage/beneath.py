@@ -22,6 +22,7 @@ from jbackupd.model.errors import ConfinementError, InvariantError, NoSpaceError
 _OPENAT2 = 437  # The same number on every architecture: it is newer than the unified table.
 _RESOLVE_NO_MAGICLINKS, _RESOLVE_NO_SYMLINKS, _RESOLVE_BENEATH = 0x02, 0x04, 0x08
 _RESOLVE = _RESOLVE_NO_MAGICLINKS | _RESOLVE_NO_SYMLINKS | _RESOLVE_BENEATH
+_PATH_BYTES_MAX = 4000
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -36,6 +37,14 @@ def open_beneath(folder: int, path: bytes, flags: int, mode: int = 0) -> int:
     Raises:
         OSError: As the kernel says; ELOOP and EXDEV mean that the path would leave the folder.
     """
+    if len(path) > _PATH_BYTES_MAX and b"/" in path[:_PATH_BYTES_MAX]:
+        # The kernel takes at most 4,096 bytes at once: walk a part of the way, just as confined.
+        part = path[: path.rindex(b"/", 0, _PATH_BYTES_MAX)]
+        below = open_beneath(folder, part, _FOLDER)
+        try:
+            return open_beneath(below, path[len(part) + 1 :], flags, mode)
+        finally:
+            os.close(below)
     how = struct.pack("=QQQ", flags | os.O_CLOEXEC, mode if flags & (os.O_CREAT | os.O_TMPFILE) else 0, _RESOLVE)
     while True:
         descriptor: int = _libc.syscall(

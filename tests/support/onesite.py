@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-
-
 from jbackupd.catalog.database import Catalog
 from jbackupd.codec.signing import SiteSigner
 from jbackupd.engine.backup import BackupResult, run_backup

@@ -1,5 +1,6 @@
 """Shares: k give the secret, fewer do not, and a bad one is named."""
 
+from dataclasses import replace
 from itertools import combinations
 
 import pytest
@@ -55,10 +56,8 @@ def test_every_single_changed_character_is_refused_and_the_line_named() -> None:
 def test_lower_case_missing_hyphens_and_letters_that_look_alike_are_read() -> None:
     share = made(2, 3)[1]
     title, label, *lines = share.to_text().splitlines()
-    sloppy = "\n".join(f"  {line.lower().replace('-', ' ').replace('0', 'o', 0)}  " for line in lines)
-    assert Share.from_text(f"note\n{title}\n{label}\n\n{sloppy}", source="x") == reread(share).__class__(
-        share.set_id, share.threshold, share.count, share.index, share.label, share.values, share.commitment, "x"
-    )
+    sloppy = "\n".join("  " + line[:3] + line[3:].lower().replace("-", " ").replace("0", "o") + "  " for line in lines)
+    assert Share.from_text(f"note\n{title}\n{label}\n\n{sloppy}", source="x") == replace(share, source="x")
 
 
 def test_a_missing_line_and_exchanged_lines_are_named() -> None:
@@ -76,9 +75,9 @@ def test_a_missing_line_and_exchanged_lines_are_named() -> None:
 def test_a_forged_share_with_right_checks_is_told_apart_when_there_is_one_more() -> None:
     one, two, three = made(2, 3)
     forged = Share(two.set_id, 2, 3, 2, "imari", bytes(32), two.commitment, "second.share")
-    with pytest.raises(ShareError, match="these shares are bad: second.share"):
+    with pytest.raises(ShareError, match=r"these shares are bad: second\.share"):
         combine([one, forged, three])
-    with pytest.raises(ShareError, match="at least one of share 1, second.share is bad"):
+    with pytest.raises(ShareError, match=r"at least one of share 1, second\.share is bad"):
         combine([one, forged])
 
 

@@ -7,6 +7,7 @@ import random
 from pathlib import Path
 
 import pytest
+from onesite import DATASET, TENANT, MemorySource, Site
 
 from jbackupd.engine.verify import VerifyReport, verify_content, verify_objects
 from jbackupd.model.errors import KeyMissingError, NotFoundError, TryLaterError
@@ -14,8 +15,6 @@ from jbackupd.model.ids import ObjectKind, ObjectRef, PointSelector
 from jbackupd.model.records import EntryType
 from jbackupd.vault.keyring import RecoveredKeys
 from jbackupd.vault.vault import Vault
-
-from onesite import DATASET, TENANT, MemorySource, Site
 
 
 @pytest.fixture
@@ -212,9 +211,9 @@ def test_folders_and_types_come_back(site: Site) -> None:
 def test_an_unchanged_file_whose_pack_vanished_is_stored_again(site: Site) -> None:
     source = MemorySource({b"noise": os.urandom(18_000_000), b"z": b"small"}, times={b"noise": 5, b"z": 5})
     site.backup(source)
-    packs = sorted(site.store.names(ObjectKind.PACK), key=lambda name: site.store.size(ObjectRef(ObjectKind.PACK, name)))
+    packs = [ObjectRef(ObjectKind.PACK, name) for name in site.store.names(ObjectKind.PACK)]
     assert len(packs) == 2
-    (site.folder / site.store.path(ObjectRef(ObjectKind.PACK, packs[-1]))).unlink()
+    (site.folder / site.store.path(max(packs, key=site.store.size))).unlink()
     site.open_vault()
     site.backup(source)
     assert site.content(2) == source.files
