@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Protocol
 
 from jbackupd.codec.signing import SiteSigner, SiteVerifier
@@ -134,7 +135,7 @@ class VaultHolder:
         except NotFoundError:
             return []
         with holding.lock:
-            found = [holding.head(dataset) for dataset in holding.points.datasets()]
+            found = [holding.shown(dataset)[-1] for dataset in holding.points.datasets()]
             if len(found) > HEADS_MAX:
                 raise RefusedError(
                     "unable to list the heads of {tenant}: it has more than {most} datasets",
@@ -145,16 +146,17 @@ class VaultHolder:
                     head.header.dataset.name, head.header.sequence, head.name, head.length,
                     [bytes(name) for name, _ in holding.receipts.for_point(head.name)][:RECEIPTS_MAX],
                 )
-                for head in found if head is not None
+                for head in found
             ]
 
     def points(self, peer: SiteId, tenant: TenantId, dataset: str, from_sequence: int) -> list[PointItem]:
         """Return points of a dataset in order, from a sequence number on; at most POINTS_MAX."""
         holding = self._for_reading(peer, tenant)
         with holding.lock:
-            chain = holding.points.chain(DatasetId(tenant, dataset))
-        wanted = [point for point in chain if point.header.sequence >= from_sequence]
-        return [PointItem(p.header.sequence, p.name, p.length) for p in wanted[:POINTS_MAX]]
+            shown = holding.shown(DatasetId(tenant, dataset))
+        by_sequence = {point.header.sequence: point for point in shown}
+        wanted = takewhile(by_sequence.__contains__, range(from_sequence, from_sequence + POINTS_MAX))
+        return [PointItem(n, by_sequence[n].name, by_sequence[n].length) for n in wanted]
 
     def read(self, peer: SiteId, tenant: TenantId, ref: ObjectRef, offset: int, length: int) -> tuple[bytes, int]:
         """Return a range of an object, shorter only at its end, and the size of the whole object."""
@@ -204,6 +206,6 @@ class VaultHolder:
                     store.create()
                 self._holdings[tenant] = Holding(
                     store, site=self._site, signer=self._signer, verifiers=self._verifiers, clock=self._clock,
-                    quota=self.rights.quota(tenant),
+                    quota=lambda: self.rights.quota(tenant),
                 )
             return self._holdings[tenant]

@@ -40,12 +40,12 @@ class Holding:
 
     Args:
         site: This site, which signs the receipts.
-        quota: Bytes this tenant may use here, partials included; None is unlimited.
+        quota: Asked each time: bytes this tenant may use here, partials included; None is unlimited.
     """
 
     def __init__(
         self, store: ObjectStore, *, site: SiteId, signer: SiteSigner, verifiers: Mapping[SiteId, SiteVerifier],
-        clock: Clock, quota: int | None,
+        clock: Clock, quota: Callable[[], int | None],
     ) -> None:
         self.store = store
         self.incoming = Incoming(store.files, store)
@@ -53,13 +53,14 @@ class Holding:
         self.receipts = ReceiptList(store)
         self.lock = threading.Lock()
         """Guards everything but `incoming`, which guards itself."""
-        self.quota = quota
+        self._quota = quota
         self._site = site
         self._signer = signer
         self._verifiers = verifiers
         self._clock = clock
         self._needed: dict[DatasetId, tuple[ObjectName, frozenset[ObjectRef]]] = {}
-        self._used = _used_bytes(store) if quota is not None else 0
+        self._used: int | None = None
+        """Bytes in use; counted when a quota is first asked about, then kept up to date."""
 
     # Objects.
 
@@ -69,19 +70,24 @@ class Holding:
         Raises:
             NoSpaceError: They do not.
         """
-        if self.quota is not None and self._used + more > self.quota:
+        quota = self._quota()
+        if quota is None:
+            return
+        with self.lock:
+            if self._used is None:
+                self._used = _used_bytes(self.store)
+            used = self._used
+        if used + more > quota:
             raise NoSpaceError(
                 "unable to take {more} bytes: {used} of the quota of {quota} bytes are in use",
                 "let the holding site raise the quota; nothing that was taken is lost",
-                more=more, used=self._used, quota=self.quota,
+                more=more, used=used, quota=quota,
             )
 
     def write(self, ref: ObjectRef, offset: int, data: bytes) -> None:
         """Append bytes to a partial within the quota."""
         self.check_room(len(data))
-        fresh = self.incoming.write(ref, offset, data)
-        with self.lock:
-            self._used += fresh
+        self._count(self.incoming.write(ref, offset, data))
 
     def offset(self, item: ObjectItem) -> int:
         """Return how many bytes of an object are here and durable; its size only when `finish` has nothing left to do.
@@ -110,9 +116,13 @@ class Holding:
             self.incoming.finish(ref, item.size)
         except (DamageError, IdentityError, TryLaterError):
             self.incoming.discard(ref)
-            with self.lock:
-                self._used = max(0, self._used - item.size)
+            self._count(-item.size)
             raise
+
+    def _count(self, change: int) -> None:
+        with self.lock:
+            if self._used is not None:
+                self._used = max(0, self._used + change)
 
     def _check_receipt(self, ref: ObjectRef) -> None:
         data = self.incoming.read(ref)
@@ -150,9 +160,13 @@ class Holding:
         return self._sign_receipt(point.header, name, len(needed))
 
     def head(self, dataset: DatasetId) -> StoredPoint | None:
-        """Return the newest point of a dataset."""
+        """Return the newest point of a dataset; the whole chain is checked."""
         chain = self.points.chain(dataset)
         return chain[-1] if chain else None
+
+    def shown(self, dataset: DatasetId) -> list[StoredPoint]:
+        """Return what can be shown of a dataset to those who fetch: a damaged old point must not hide the newest."""
+        return self.points.listed(dataset)
 
     def _whole_partial(self, ref: ObjectRef) -> bytes:
         try:

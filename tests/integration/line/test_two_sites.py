@@ -387,3 +387,45 @@ def test_an_object_that_does_not_match_its_name_is_thrown_away_and_closes_the_li
 
     assert run(story()) == [0]
     assert town.kyoto.store().names(ObjectKind.PACK) == []
+
+
+def test_a_damaged_old_point_at_the_peer_does_not_hide_its_newest(town):
+    first = town.take_point([b"one"])
+    second = town.take_point([b"two"])
+
+    async def story():
+        async with town.linked() as link:
+            await deliver(town, link)
+        store = town.kyoto.store()
+        path = store.path(ObjectRef(ObjectKind.POINT, first))
+        data = bytearray(store.files.read(path))
+        data[40] ^= 1
+        store.files.remove(path)
+        handle = store.files.create(path)
+        handle.write(bytes(data))
+        handle.close()
+        async with town.linked() as link:
+            return await link.heads(IMARI), await link.points(IMARI, "juki", 1), await link.points(IMARI, "juki", 2)
+
+    heads, from_first, from_second = run(story())
+    newest = town.saga.store().read(ObjectRef(ObjectKind.POINT, second))
+    assert [(head.sequence, head.point) for head in heads] == [(2, newest)]
+    assert (from_first, from_second) == ([], [newest])
+
+
+def test_rights_and_quota_are_asked_anew_each_time(town):
+    data = pack(bytes(50_000))
+    holder = town.holder(town.kyoto)
+
+    async def story():
+        async with town.linked(holder=holder) as link:
+            holder.rights = FixedRights(town.rights.writers, {}, {IMARI: 10_000})
+            with pytest.raises(NoSpaceError):
+                await link.put(IMARI, item_of(data), 0, lambda o, n: data[o : o + n])
+            holder.rights = FixedRights(town.rights.writers, {}, {IMARI: 60_000})
+            await link.put(IMARI, item_of(data), 0, lambda o, n: data[o : o + n])
+            holder.rights = FixedRights()
+            with pytest.raises(RefusedError):
+                await link.have(IMARI, [item_of(data)])
+
+    run(story())
