@@ -58,7 +58,7 @@ class Dialogue:
         self._asked_at = clock.monotonic()
         self._pings: dict[int, tuple[float, asyncio.Future[float]]] = {}
         self._pinged = 0
-        self._failure: JbackupdError | None = None
+        self._failure: Exception | None = None
         self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -179,6 +179,10 @@ class Dialogue:
             self._flush_if_possible()
             self._fail(error)
             self.channel.end(None)
+        except Exception as defect:
+            # Ours, or of an on_kept: whoever waits must not wait for ever.
+            self._fail(defect)
+            self.channel.drop()
 
     def _flush_if_possible(self) -> None:
         with contextlib.suppress(PeerError):
@@ -208,7 +212,7 @@ class Dialogue:
             if not waiting.answer.done():
                 waiting.answer.set_result(message)
 
-    def _fail(self, error: JbackupdError) -> None:
+    def _fail(self, error: Exception) -> None:
         """Let everybody who waits or comes later know; only the first reason counts."""
         self._failure = self._failure or error
         futures: list[asyncio.Future[Any]] = [self._opened, *(w.answer for w in self._waiting.values())]

@@ -429,3 +429,57 @@ def test_rights_and_quota_are_asked_anew_each_time(town):
                 await link.have(IMARI, [item_of(data)])
 
     run(story())
+
+
+def test_a_source_that_cannot_be_read_stops_its_put_and_leaves_the_link_in_order(town):
+    data = pack(bytes(3_000_000))
+
+    def vanishes(offset, length):
+        if offset:
+            raise NotFoundError("gone")
+        return data[offset : offset + length]
+
+    async def story():
+        async with town.linked() as link:
+            with pytest.raises(NotFoundError):
+                await link.put(IMARI, item_of(data), 0, vanishes)
+            with pytest.raises(DamageError, match="shorter here"):
+                await link.put(IMARI, item_of(data), 0, lambda o, n: data[o : o + n - 1])
+            (offset,) = await link.have(IMARI, [item_of(data)])
+            await link.put(IMARI, item_of(data), offset, lambda o, n: data[o : o + n])
+            return offset
+
+    assert run(story()) >= 1_000_000
+    assert town.kyoto.store().read_checked(item_of(data).ref) == data
+
+
+def test_a_defect_in_a_progress_callback_reaches_its_caller_instead_of_hanging_him(town):
+    data = pack(bytes(3_000_000))
+
+    def broken(_):
+        raise ZeroDivisionError
+
+    async def story():
+        async with town.linked() as link:
+            with pytest.raises(ZeroDivisionError):
+                await link.put(IMARI, item_of(data), 0, lambda o, n: data[o : o + n], broken)
+
+    run(story())
+
+
+def test_a_get_that_is_given_up_leaves_the_link_in_order(town):
+    data = pack(bytes(range(256)) * 40_000)
+    town.kyoto.store().put(ObjectKind.PACK, data)
+
+    async def story():
+        async with town.linked() as link:
+            pieces = link.get(IMARI, item_of(data).ref, 0, len(data))
+            await anext(pieces)
+            await anext(pieces)
+            await pieces.aclose()
+            again = [piece async for piece in link.get(IMARI, item_of(data).ref, 1000, 5)]
+            whole = b"".join([piece async for piece in link.get(IMARI, item_of(data).ref, 0, 2**30)])
+            return again, whole
+
+    again, whole = run(story())
+    assert (again, whole) == ([data[1000:1005]], data)
