@@ -16,6 +16,7 @@ from jbackupd.format.receipt import verify_receipt
 from jbackupd.model.clock import ManualClock
 from jbackupd.model.errors import TryLaterError
 from jbackupd.model.ids import ObjectKind, ObjectName, ObjectRef, SiteId, TenantId
+from jbackupd.storage.files import Files
 from jbackupd.vault.holder import FixedRights, VaultHolder
 from jbackupd.vault.incoming import Incoming
 from jbackupd.vault.keyring import RecoveredKeys
@@ -89,8 +90,8 @@ class NearPeer:
 
     site = KYOTO
 
-    def __init__(self, files: MemoryFiles) -> None:
-        self._files = files
+    def __init__(self, files: Files, mark: Callable[[object], None]) -> None:
+        self._mark = mark
         self._holder = VaultHolder(
             files, site=KYOTO, signer=holder_signer(), verifiers={SAGA: signer().public, KYOTO: holder_signer().public},
             rights=FixedRights({TENANT: frozenset({SAGA})}), book=FirstEpoch(),
@@ -101,7 +102,7 @@ class NearPeer:
         offsets = self._holder.have(SAGA, tenant, items)
         for item, offset in zip(items, offsets, strict=True):
             if 0 < offset < item.size:
-                self._files.mark(Told(item.ref, item.size, offset))
+                self._mark(Told(item.ref, item.size, offset))
         return offsets
 
     async def put(self, tenant: TenantId, item: ObjectItem, offset: int, read: Callable[[int, int], bytes],
@@ -111,12 +112,12 @@ class NearPeer:
             data = read(begin, min(PIECE_BYTES, item.size - begin))
             self._holder.write(SAGA, tenant, item, begin, data)
             if number % PIECES_TO_A_STOP == 0 and begin + len(data) < item.size:
-                self._files.mark(Told(item.ref, item.size, self._holder.flush(SAGA, tenant, item)))
+                self._mark(Told(item.ref, item.size, self._holder.flush(SAGA, tenant, item)))
         self._holder.finish(SAGA, tenant, item)
 
     async def commit(self, tenant: TenantId, point: ObjectName) -> bytes:
         data = self._holder.commit(SAGA, tenant, point)
-        self._files.mark(Receipted(verify_receipt(data, holder_signer().public).sequence, point))
+        self._mark(Receipted(verify_receipt(data, holder_signer().public).sequence, point))
         return data
 
     async def heads(self, tenant: TenantId) -> list[Head]:
@@ -180,20 +181,7 @@ class Transfer:
         return self._sending(files, 2)
 
     def _sending(self, files: MemoryFiles, count: int) -> Callable[[], None]:
-        store = ObjectStore(MemoryFiles(folder_of(self._source[0])), FOLDER)
-        chain = vault_of(store, catalog_of(None), _NO_KEYS).points.chain(DATASET)[:count]
-        peer = NearPeer(files)
-
-        def work() -> None:
-            for attempt in range(3):  # each may find one object with holes from before a power cut
-                try:
-                    asyncio.run(replicate(peer, store, chain, verifier=holder_signer().public, offload=inline))
-                    return
-                except TryLaterError:
-                    if attempt == 2:
-                        raise
-
-        return work
+        return sending(MemoryFiles(folder_of(self._source[0])), files, files.mark, count=count)
 
     def check(self, files: MemoryFiles, catalog: Catalog, facts: Sequence[object]) -> None:
         store = ObjectStore(files, FOLDER)
@@ -203,41 +191,58 @@ class Transfer:
                 if isinstance(fact, Told):
                     there = incoming.offset(fact.ref, fact.size)
                     assert there >= fact.offset, f"{fact.ref}: told {fact.offset} bytes are durable, {there} are here"
-        self._check_restorable(files, facts)
+        check_held(files, self._source[1], facts)
         self._sending(files, 2)()
-        self._check_restorable(files, [*facts, *files.facts()])
-
-    def _check_restorable(self, files: MemoryFiles, facts: Sequence[object]) -> None:
-        receipted = [fact for fact in facts if isinstance(fact, Receipted)]
-        store = ObjectStore(files, FOLDER)
-        if not store.exists() or not store.names(ObjectKind.POINT):
-            assert not receipted, f"receipted and gone: {receipted}"
-            return
-        key_objects = [store.read(ObjectRef(ObjectKind.KEY, name)) for name in store.names(ObjectKind.KEY)]
-        keys = RecoveredKeys.from_seed(self._source[1], TENANT, key_objects)
-        catalog = catalog_of(None)
-        rebuild(store, catalog, keys, tenant=TENANT)
-        vault = vault_of(store, catalog, keys)
-        names = {point.name for point in vault.points.chain(DATASET)}
-        lost = [fact for fact in receipted if fact.point not in names]
-        assert not lost, f"receipted and gone: {lost}"
-        check_points(vault, [])
+        check_held(files, self._source[1], [*facts, *files.facts()])
 
     def essence(self, key: Key) -> object:
         return without_leftovers(key)
 
 
+def sending(source: Files, holder: Files, mark: Callable[[object], None], *, count: int) -> Callable[[], None]:
+    """Return the work of sending a source's first points to a holder."""
+    store = ObjectStore(source, FOLDER)
+    chain = vault_of(store, catalog_of(None), _NO_KEYS).points.chain(DATASET)[:count]
+    peer = NearPeer(holder, mark)
+
+    def work() -> None:
+        for attempt in range(3):  # each may find one object with holes from before a power cut
+            try:
+                asyncio.run(replicate(peer, store, chain, verifier=holder_signer().public, offload=inline))
+                return
+            except TryLaterError:
+                if attempt == 2:
+                    raise
+
+    return work
+
+
+def check_held(files: Files, seed: bytes, facts: Sequence[object]) -> None:
+    """Raise unless every receipted point restores from a holder's disk and the recovery seed alone."""
+    receipted = [fact for fact in facts if isinstance(fact, Receipted)]
+    store = ObjectStore(files, FOLDER)
+    if not store.exists() or not store.names(ObjectKind.POINT):
+        assert not receipted, f"receipted and gone: {receipted}"
+        return
+    key_objects = [store.read(ObjectRef(ObjectKind.KEY, name)) for name in store.names(ObjectKind.KEY)]
+    keys = RecoveredKeys.from_seed(seed, TENANT, key_objects)
+    catalog = catalog_of(None)
+    rebuild(store, catalog, keys, tenant=TENANT)
+    vault = vault_of(store, catalog, keys)
+    names = {point.name for point in vault.points.chain(DATASET)}
+    lost = [fact for fact in receipted if fact.point not in names]
+    assert not lost, f"receipted and gone: {lost}"
+    check_points(vault, [])
+
+
 class _NoKeys:
+    """Listing points needs none."""
+
     def content_hash(self) -> Any:
-        raise NotImplementedError
+        return None
 
     def session_key(self, session_id: bytes) -> bytes:
         raise NotImplementedError
 
 
-class _Missing(_NoKeys):
-    def content_hash(self) -> Any:
-        return None
-
-
-_NO_KEYS = _Missing()
+_NO_KEYS = _NoKeys()
