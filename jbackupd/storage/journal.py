@@ -7,7 +7,7 @@ import posixpath
 from collections.abc import Iterator
 
 from jbackupd.format.journal import encode_record, scan
-from jbackupd.model.errors import FormatError, JbackupdError, StorageError
+from jbackupd.model.errors import FormatError, JbackupdError, NoSpaceError, StorageError
 from jbackupd.storage.files import Files, Handle
 
 
@@ -29,6 +29,7 @@ class Journal:
         self._check = check
         self._length = length
         self._handle: Handle | None = files.append(path)
+        self._failure: JbackupdError | None = None
 
     @classmethod
     def open(cls, files: Files, path: str) -> Journal:
@@ -62,8 +63,8 @@ class Journal:
         Raises:
             UsageError: The record is too long; nothing happened.
             NoSpaceError: The disk is full; the journal is closed, the record is not in it.
-            StorageError: The file system failed, or the journal is closed; whether the record is in
-                it is known when it is opened again.
+            StorageError: The file system failed; the journal is closed, and whether the record is in it is
+                known when it is opened again. Once closed, every append says why.
         """
         data = encode_record(len(self.records), record, self._check)
         with self._closing_on_failure() as handle:
@@ -86,6 +87,12 @@ class Journal:
     def _closing_on_failure(self) -> Iterator[Handle]:
         """Hand the file out; if what is done with it fails, close, and take back what was not acknowledged."""
         if self._handle is None:
+            if isinstance(self._failure, NoSpaceError):
+                raise NoSpaceError(
+                    "unable to write journal {path}: it is closed since the disk was full",
+                    "free space on this file system, then run the same command again; what was committed is safe",
+                    path=self.path,
+                )
             raise StorageError(
                 "unable to write journal {path}: it is closed since an earlier failure",
                 "look at the first error, see to the disk, then start again",
@@ -93,7 +100,8 @@ class Journal:
             )
         try:
             yield self._handle
-        except JbackupdError:
+        except JbackupdError as error:
+            self._failure = error
             self.close()
             # What a failed sync left in the page cache would be read back and counted as durable.
             with contextlib.suppress(JbackupdError):

@@ -5,6 +5,7 @@ import time
 from tests.crash.journals import Append, OpenSessions, RaiseEpochs
 from tests.crash.local_backup import LocalBackup
 from tests.crash.mutants import MUTANTS
+from tests.crash.recovery import Recovery
 from tests.crash.rig import Score, cut_everywhere, kill_everywhere, kill_then_cut
 from tests.crash.transfer import Transfer
 
@@ -16,7 +17,9 @@ def row(name: str, history: str, score: Score, begun: float) -> None:
 
 def main() -> None:
     print("| code | history | states | recoveries | violations | seconds |\n|---|---|---:|---:|---:|---:|")
-    for scenario in (LocalBackup(0), LocalBackup(1), Transfer(0), Transfer(1), Append(), RaiseEpochs(), OpenSessions()):
+    for scenario in (
+        LocalBackup(0), LocalBackup(1), Transfer(0), Transfer(1), Recovery(), RaiseEpochs(), OpenSessions(), Append(),
+    ):
         for sweep in (cut_everywhere, kill_everywhere, kill_then_cut):
             begun = time.monotonic()
             row(f"ours: {scenario.name}, {sweep.__name__.replace('_', ' ')}", "", sweep(scenario), begun)

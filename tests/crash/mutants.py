@@ -18,6 +18,8 @@ import jbackupd.vault.store
 from jbackupd.catalog.database import Catalog
 from jbackupd.codec.hashing import name_of
 from jbackupd.continuity.epoch import Epochs
+from jbackupd.continuity.plan import StepEvent
+from jbackupd.continuity.record import RunRecord
 from jbackupd.format.declaration import decode_declaration
 from jbackupd.format.index import IndexedPack
 from jbackupd.format.point import decode_point
@@ -31,6 +33,7 @@ from jbackupd.vault.writer import PackWriter
 from tests.crash.journals import Append, InForce, OpenSessions, RaiseEpochs
 from tests.crash.local_backup import Acknowledged, LocalBackup
 from tests.crash.memory import MemoryFiles, MemoryHandle
+from tests.crash.recovery import Recovery
 from tests.crash.rig import Scenario, Score, cut_everywhere, kill_then_cut
 from tests.crash.transfer import Transfer
 
@@ -198,6 +201,18 @@ def _epoch_is_answered_before_it_is_kept(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Epochs, "learn", learn)
 
 
+def _steps_begin_unnoted(patch: pytest.MonkeyPatch) -> None:
+    note = RunRecord._note
+
+    def late(self: RunRecord, record: dict[str, Any]) -> None:
+        if record.get("do") == StepEvent.BEGIN.value:
+            self._fold({**record, "at": record["at"].isoformat()})
+        else:
+            note(self, record)
+
+    patch.setattr(RunRecord, "_note", late)
+
+
 MUTANTS = (
     Mutant("no sync of a pack", "kopia #5150", LocalBackup, _writing(_write_unsynced, "packs")),
     Mutant("no sync of an index", "kopia #5292", LocalBackup, _writing(_write_unsynced, "indexes")),
@@ -221,4 +236,5 @@ MUTANTS = (
     Mutant("a journal acknowledges without sync", "borgstore #10", Append, _appends_are_not_synced),
     Mutant("an epoch answered before it is kept", "GHSA-66x3-6cw3-v5gj", RaiseEpochs,
            _epoch_is_answered_before_it_is_kept),
+    Mutant("a deed before its intent is kept", "pattern 1: do, then record", Recovery, _steps_begin_unnoted),
 )
