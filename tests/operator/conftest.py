@@ -1,11 +1,14 @@
 """A site with one tenant and a small source, worked with by the real command."""
 
+import contextlib
+import io
 import json
 import os
 import subprocess
-import sys
 
 import pytest
+
+from jbackupd.cli.main import main
 
 
 class Town:
@@ -37,12 +40,14 @@ class Town:
         )
         self.write("jbackupd.toml", text.encode())
 
-    def run(self, *arguments: str, language: str = "C.UTF-8") -> subprocess.CompletedProcess[bytes]:
-        """Run a command in a process of its own."""
-        return subprocess.run(
-            [sys.executable, "-m", "jbackupd", "-c", self.config, *arguments],
-            env={**os.environ, "LC_ALL": language}, capture_output=True, timeout=120, check=False,
-        )  # fmt: skip
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+        """Run a command as its process would; in this one, which saves half a second of imports each time."""
+        streams = [io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2)]
+        call = ["-c", self.config, "--language", "en", *arguments]
+        with contextlib.redirect_stdout(streams[0]), contextlib.redirect_stderr(streams[1]):
+            code = main(call)
+        out, error = (stream.buffer.getvalue() for stream in streams)
+        return subprocess.CompletedProcess(call, code, out, error)
 
     def document(self, *arguments: str, expected: int = 0) -> dict:
         """Run a command with --json and return its document."""
@@ -67,6 +72,12 @@ class Town:
             file.seek(byte)
             file.write(bytes([old ^ 1]))
         return os.path.basename(path)
+
+
+@pytest.fixture(autouse=True)
+def own_language(monkeypatch):
+    """Keep what a command sets for its process from other tests."""
+    monkeypatch.setenv("LANGUAGE", "en")
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """A vault worked with by the real command: made, filled, looked at, verified, damaged."""
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -181,12 +182,12 @@ def test_ctrl_c_ends_a_local_backup_with_130_and_leaves_the_vault_whole(vaulted)
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     with open(begun, encoding="ascii") as file:
-        command = int(file.read())
+        command = os.pidfd_open(int(file.read()))
     process.send_signal(signal.SIGINT)
     out, _error = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, b"")
-    # The command does not outlive us.
-    with pytest.raises(ProcessLookupError):
-        os.kill(command, 0)
+    # The command does not outlive us: its descriptor can be read when it has ended.
+    assert select.select([command], [], [], 60) == ([command], [], [])
+    os.close(command)
     assert len(vaulted.document("points", "list")["points"]) == 1
     assert vaulted.document("verify", "--full")["findings"] == []
