@@ -1,18 +1,16 @@
 """Splitting a recovery seed into k-of-n shares, and getting it back or saying which share is bad.
 
 Each byte of the secret is the constant term of a polynomial of degree k - 1 over GF(256) with
-uniformly random other coefficients; share i holds its value at x = i. Multiplication is by
-shifts, without a table that the secret would index. What makes it safe to use is the envelope: a
-set id, the threshold, the index, a commitment to the secret, a check of every line and of the whole.
-
-Text form, to be printed, typed and read over the telephone:
+uniformly random other coefficients; share i holds its value at x = i. What makes it safe to use is
+the envelope: a set id, the threshold, the index, a commitment to the secret, a check of every line
+and of the whole. The text form is
 
     jbackupd share 1
-    for imari: share 2 of 3, 2 needed
-    01 MHQ7-B3XK-... 4CAA        line number, up to eight groups of four, a check of the line
+    for imari: share 2 of 3, 2 needed, set 3f2a91c07b55d1e8
+    01 MHQ7-B3XK-...-4CAA 2Z9G       codec.paper
     ...
 
-The letters are Crockford's base32 (no I, L, O, U; these are read as 1, 1, 0, V). The bytes are
+Only the numbered lines are read; the two above are for people. The lines' bytes are
 
     offset  size  field
     0       1     version, 1
@@ -21,25 +19,29 @@ The letters are Crockford's base32 (no I, L, O, U; these are read as 1, 1, 0, V)
     10      1     count n, k to 255
     11      1     index, 1 to n
     12      1     length of the label in bytes
-    13      l     label: whose secret it is
+    13      l     label: whose secret it is, printable ASCII
     13+l    1     length of the secret
     14+l    s     the polynomials' values at the index
     ...     32    commitment: keyed BLAKE3 of the secret, key = BLAKE3 of set id and label
     ...     8     check: first bytes of the BLAKE3 of everything before
 
-Source: Shamir, "How to Share a Secret", CACM 1979; SLIP-0039 for what goes wrong on paper.
+Source: Shamir, "How to Share a Secret", CACM 1979; RUSTSEC-2024-0398 for why no coefficient is left
+out; Shamir alone tells nothing of a wrong share, which is what the commitment is for.
 """
 
 from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
+from itertools import combinations, islice
 
 import blake3
 
+from jbackupd.codec.gf256 import evaluate, interpolate
+from jbackupd.codec.paper import bytes_of, lines_of
 from jbackupd.model.errors import ShareError, UsageError
 
 VERSION = 1
@@ -47,12 +49,8 @@ TITLE = "jbackupd share 1"
 SET_BYTES = 8
 COMMITMENT_BYTES = 32
 CHECK_BYTES = 8
-LINE_BYTES = 20
-LINE_CHECK_BYTES = 2
-"""With the line's number in it: two exchanged lines are found too."""
 SUBSETS_MAX = 5000
-_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_MISREAD = str.maketrans({"I": "1", "L": "1", "O": "0", "U": "V"})
+"""A few seconds; enough for any four bad ones among sixteen shares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +77,8 @@ class Share:
 
     def to_text(self) -> str:
         """Return the share's text; every line is plain ASCII."""
-        data = _encode(self)
-        lines = [TITLE, f"for {self.label}: share {self.index} of {self.count}, {self.threshold} needed"]
-        for number, begin in enumerate(range(0, len(data), LINE_BYTES), 1):
-            part = data[begin : begin + LINE_BYTES]
-            letters = _letters(part)
-            groups = "-".join(letters[i : i + 4] for i in range(0, len(letters), 4))
-            lines.append(f"{number:02d} {groups} {_letters(_line_check(number, part))}")
-        return "\n".join(lines) + "\n"
+        who = f"for {self.label}: share {self.index} of {self.count}, {self.threshold} needed, set {self.set_id.hex()}"
+        return "\n".join((TITLE, who, *lines_of(_encode(self)))) + "\n"
 
     @classmethod
     def from_text(cls, text: str, *, source: str) -> Share:
@@ -99,7 +91,10 @@ class Share:
         Raises:
             ShareError: A line is mistyped or missing; the message names the source and the line.
         """
-        return _decode(_bytes_of(text, source), source)
+        data = bytes_of(text, source)
+        if not data:
+            raise ShareError("{share} holds no share", "give a file as 'jbackupd vault init' wrote it", share=source)
+        return _decode(data, source)
 
 
 def split(
@@ -109,7 +104,7 @@ def split(
 
     Args:
         secret: 1 to 255 bytes.
-        label: Whose secret it is, ASCII; printed on every share.
+        label: Whose secret it is, at most 255 printable ASCII characters; stands on every share.
         random: Gives uniformly random bytes.
 
     Raises:
@@ -120,17 +115,19 @@ def split(
             "unable to split into {threshold}-of-{count} shares", "write for example 2-of-3",
             threshold=threshold, count=count,
         )
+    if not 1 <= len(secret) <= 255 or len(label) > 255 or not _is_plain(label):
+        raise ValueError("the secret or its label is too long to be shared, or the label is not printable ASCII")
     set_id = random(SET_BYTES)
     commitment = _commitment(secret, set_id, label)
     coefficients = [secret, *(random(len(secret)) for _ in range(threshold - 1))]
     return [
-        Share(set_id, threshold, count, index, label, _evaluate(coefficients, index), commitment)
+        Share(set_id, threshold, count, index, label, evaluate(coefficients, index), commitment)
         for index in range(1, count + 1)
     ]
 
 
 def combine(shares: Sequence[Share]) -> bytes:
-    """Return the secret of which these are shares.
+    """Return the secret of which these are shares; never anything else.
 
     Raises:
         ShareError: There are too few, two are the same, one is of another set, or one is bad; the message
@@ -138,7 +135,7 @@ def combine(shares: Sequence[Share]) -> bytes:
     """
     _check_set(shares)
     first = shares[0]
-    secret = _interpolate(shares[: first.threshold])
+    secret = _secret_of(shares[: first.threshold])
     if _fits(secret, first) and all(_lies_on(share, shares[: first.threshold]) for share in shares):
         return secret
     raise _name_the_bad(shares)
@@ -147,12 +144,11 @@ def combine(shares: Sequence[Share]) -> bytes:
 def _check_set(shares: Sequence[Share]) -> None:
     if not shares:
         raise ShareError("no share was given", "give each share's file with --share FILE")
-    first = shares[0]
+    usual = Counter(map(_set_of, shares)).most_common(1)[0][0]
+    first = next(share for share in shares if _set_of(share) == usual)
     seen: dict[int, Share] = {}
     for share in shares:
-        if (share.set_id, share.label, share.threshold, share.count, share.commitment) != (
-            first.set_id, first.label, first.threshold, first.count, first.commitment
-        ):
+        if _set_of(share) != usual:
             raise ShareError(
                 "{share} is of another set than {first}", "use shares that were made together, for one tenant",
                 share=share.title, first=first.title,
@@ -170,13 +166,16 @@ def _check_set(shares: Sequence[Share]) -> None:
         )
 
 
+def _set_of(share: Share) -> tuple[object, ...]:
+    """Return what all shares of one set have in common."""
+    return share.set_id, share.label, share.threshold, share.count, share.commitment, len(share.values)
+
+
 def _name_the_bad(shares: Sequence[Share]) -> ShareError:
-    """Find which shares do not belong, by trying subsets; a check line does not stop who forges."""
+    """Find which shares do not belong, by leaving some out; a check line does not stop who forges."""
     first = shares[0]
-    for tried, subset in enumerate(combinations(shares, first.threshold)):
-        if tried >= SUBSETS_MAX:
-            break
-        if _fits(_interpolate(subset), first):
+    for subset in islice(_smaller(shares, first.threshold), SUBSETS_MAX):
+        if _fits(_secret_of(subset), first):
             bad = [share.title for share in shares if not _lies_on(share, subset)]
             return ShareError(
                 "these shares are bad: {bad}", "use the others; ask the holders of the bad ones for the originals",
@@ -189,56 +188,32 @@ def _name_the_bad(shares: Sequence[Share]) -> ShareError:
     )
 
 
+def _smaller(shares: Sequence[Share], threshold: int) -> Iterator[Sequence[Share]]:
+    """Yield what remains when some are left out, as few as possible first, cut down to the threshold."""
+    for left in range(len(shares), threshold - 1, -1):
+        for subset in combinations(shares, left):
+            yield subset[:threshold]
+
+
+def _secret_of(shares: Sequence[Share]) -> bytes:
+    return interpolate([(share.index, share.values) for share in shares])
+
+
 def _fits(secret: bytes, share: Share) -> bool:
     return hmac.compare_digest(_commitment(secret, share.set_id, share.label), share.commitment)
 
 
 def _lies_on(share: Share, others: Sequence[Share]) -> bool:
-    return hmac.compare_digest(_interpolate(others, at=share.index), share.values)
+    expected = interpolate([(other.index, other.values) for other in others], at=share.index)
+    return hmac.compare_digest(expected, share.values)
 
 
 def _commitment(secret: bytes, set_id: bytes, label: str) -> bytes:
     return blake3.blake3(secret, key=blake3.blake3(set_id + label.encode()).digest()).digest()
 
 
-def _multiply(a: int, b: int) -> int:
-    """Multiply in GF(256) modulo x^8 + x^4 + x^3 + x + 1, in the same steps for all operands."""
-    product = 0
-    for _ in range(8):
-        product ^= a & -(b & 1)
-        a = (a << 1) ^ (0x11B & -(a >> 7))
-        b >>= 1
-    return product & 0xFF
-
-
-def _inverse(a: int) -> int:
-    """Return a^254, which is 1/a; a is an index or a difference of indices, never secret."""
-    result, power = 1, a
-    for bit in (0, 1, 1, 1, 1, 1, 1, 1):
-        if bit:
-            result = _multiply(result, power)
-        power = _multiply(power, power)
-    return result
-
-
-def _evaluate(coefficients: Sequence[bytes], x: int) -> bytes:
-    """Evaluate one polynomial per byte at x, by Horner's rule."""
-    result = bytes(len(coefficients[0]))
-    for row in reversed(coefficients):
-        result = bytes(_multiply(value, x) ^ term for value, term in zip(result, row, strict=True))
-    return result
-
-
-def _interpolate(shares: Sequence[Share], *, at: int = 0) -> bytes:
-    """Evaluate at a place the polynomials that the shares lie on."""
-    result = bytes(len(shares[0].values))
-    for share in shares:
-        weight = 1
-        for other in shares:
-            if other.index != share.index:
-                weight = _multiply(weight, _multiply(at ^ other.index, _inverse(share.index ^ other.index)))
-        result = bytes(total ^ _multiply(value, weight) for total, value in zip(result, share.values, strict=True))
-    return result
+def _is_plain(label: str) -> bool:
+    return label.isascii() and label.isprintable()
 
 
 def _encode(share: Share) -> bytes:
@@ -253,65 +228,17 @@ def _decode(data: bytes, source: str) -> Share:
     label_end = 13 + (body[12] if len(body) > 12 else 0)
     secret_end = label_end + 1 + (body[label_end] if len(body) > label_end else 0)
     whole = len(body) == secret_end + COMMITMENT_BYTES and blake3.blake3(body).digest(CHECK_BYTES) == check
-    if not whole or body[0] != VERSION or not 1 <= body[9] <= body[10] or not 1 <= body[11] <= body[10]:
+    if whole and body[0] != VERSION:
+        raise ShareError(
+            "{share} is a share of version {version}; this program knows version {known}",
+            "use a newer jbackupd to read it", share=source, version=body[0], known=VERSION,
+        )
+    label = body[13:label_end].decode("latin-1")
+    if not whole or not 1 <= body[9] <= body[10] or not 1 <= body[11] <= body[10] or not _is_plain(label):
         raise ShareError(
             "{share} is not a whole share: a line is missing or it was altered",
             "compare it with the printed sheet, line by line", share=source,
         )
     return Share(
-        body[1:9], body[9], body[10], body[11], body[13:label_end].decode("ascii", "replace"),
-        body[label_end + 1 : secret_end], body[secret_end:], source,
+        body[1:9], body[9], body[10], body[11], label, body[label_end + 1 : secret_end], body[secret_end:], source
     )
-
-
-def _bytes_of(text: str, source: str) -> bytes:
-    """Return the bytes of a share's numbered lines, each checked."""
-    parts: list[bytes] = []
-    for line in text.splitlines():
-        words = line.strip().upper().split()
-        if len(words) < 3 or not words[0].isascii() or not words[0].isdigit():
-            continue
-        number = int(words[0])
-        part = _bytes_of_letters("".join(words[1:-1]))
-        check = _bytes_of_letters(words[-1])
-        if part is None or check != _line_check(number, part):
-            raise ShareError(
-                "line {line} of {share} is mistyped", "compare the line with the printed sheet", line=number,
-                share=source,
-            )
-        if number != len(parts) + 1:
-            raise ShareError(
-                "line {line} of {share} is missing or in the wrong place", "type every line in order",
-                line=len(parts) + 1, share=source,
-            )
-        parts.append(part)
-    if not parts:
-        raise ShareError("{share} holds no share", "give a file as 'jbackupd vault init' wrote it", share=source)
-    return b"".join(parts)
-
-
-def _line_check(number: int, part: bytes) -> bytes:
-    return blake3.blake3(bytes((number & 0xFF,)) + part).digest(LINE_CHECK_BYTES)
-
-
-def _letters(data: bytes) -> str:
-    """Return base32 letters, the last one filled with zero bits."""
-    count = -(-len(data) * 8 // 5)
-    value = int.from_bytes(data, "big") << (count * 5 - len(data) * 8)
-    return "".join(_ALPHABET[value >> shift & 31] for shift in range((count - 1) * 5, -1, -5))
-
-
-def _bytes_of_letters(text: str) -> bytes | None:
-    """Return the bytes of base32 letters; None where it is not what `_letters` makes."""
-    letters = text.replace("-", "").translate(_MISREAD)
-    value = 0
-    for letter in letters:
-        digit = _ALPHABET.find(letter)
-        if digit < 0:
-            return None
-        value = value << 5 | digit
-    size = len(letters) * 5 // 8
-    spare = len(letters) * 5 - size * 8
-    if spare >= 5 or value & ((1 << spare) - 1):
-        return None
-    return (value >> spare).to_bytes(size, "big")
