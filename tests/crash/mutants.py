@@ -6,22 +6,28 @@ of collection (deleting packs) come with collection.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import jbackupd.vault.keyring
 import jbackupd.vault.store
+import jbackupd.vault.writer
 from jbackupd.catalog.database import Catalog
+from jbackupd.codec import seal
 from jbackupd.codec.hashing import name_of
+from jbackupd.codec.hpke import RecipientPublic
 from jbackupd.continuity.epoch import Epochs
 from jbackupd.continuity.plan import StepEvent
 from jbackupd.continuity.record import RunRecord
 from jbackupd.format.declaration import decode_declaration
 from jbackupd.format.index import IndexedPack
+from jbackupd.format.key import KeyRole, seal_key
 from jbackupd.format.point import decode_point
 from jbackupd.model.ids import ObjectKind, ObjectName, ObjectRef
 from jbackupd.storage.durable import rename_durably, write_durably
@@ -34,7 +40,7 @@ from tests.crash.journals import Append, InForce, OpenSessions, RaiseEpochs
 from tests.crash.local_backup import Acknowledged, LocalBackup
 from tests.crash.memory import MemoryFiles, MemoryHandle
 from tests.crash.recovery import Recovery
-from tests.crash.rig import Scenario, Score, cut_everywhere, kill_then_cut
+from tests.crash.rig import Scenario, Score, cut_everywhere, kill_everywhere, kill_then_cut
 from tests.crash.transfer import Transfer
 
 Patch = Callable[[pytest.MonkeyPatch], None]
@@ -166,6 +172,46 @@ def _sessions_are_counted_in_memory(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Keyring, "new_session", new_session)
 
 
+def _session_goes_on_after_a_restart(patch: pytest.MonkeyPatch) -> None:
+    """A run after a crash takes up the last session, and counts its objects from the beginning."""
+    first = Keyring.new_session
+    count = itertools.count()
+
+    def new_session(self: Keyring, now: Any) -> Session:
+        nonlocal count
+        count = itertools.count()
+        if not self._saved.sessions:
+            return first(self, now)
+        epoch = RecipientPublic(self._saved.epoch_public)
+        last = self._saved.sessions[-1]
+        return Session(
+            last.id, last.key, seal_key(KeyRole.SESSION, last.key, epoch, tenant=self.tenant, key_id=last.id)
+        )
+
+    patch.setattr(Keyring, "new_session", new_session)
+    counted = SimpleNamespace(token_bytes=lambda length: next(count).to_bytes(length, "big"))
+    patch.setattr(jbackupd.vault.writer, "secrets", counted)
+
+
+def repeated_nonces(scenario: Scenario, *, enough: int = 0) -> Score:
+    """Kill at every call and go on; a violation is a key that sealed two things under one nonce."""
+    score = Score()
+    seen: set[tuple[bytes, bytes]] = set()
+
+    def observe(key: bytes, nonce: bytes) -> None:
+        score.states += 1
+        if (key, nonce) in seen:
+            score.note(AssertionError("a key sealed two things under one nonce"), f"sealing {score.states}")
+        seen.add((key, nonce))
+
+    before, seal.observe_nonce = seal.observe_nonce, observe
+    try:
+        score.checked = kill_everywhere(scenario, every=5).checked
+    finally:
+        seal.observe_nonce = before
+    return score
+
+
 def _partial_is_renamed_unsynced(patch: pytest.MonkeyPatch) -> None:
     def check(self: Incoming, ref: ObjectRef, partial: Any, size: int) -> None:
         assert self._is_right(ref, size)
@@ -225,6 +271,8 @@ MUTANTS = (
     Mutant("the catalog told early, and believed", "borg #9748", LocalBackup, _catalog_told_early_and_believed),
     Mutant("packs sealed before the session key is kept", "Tarsnap 1.0.22", LocalBackup, _session_key_is_kept_late),
     Mutant("sessions counted in memory", "borg #4883", OpenSessions, _sessions_are_counted_in_memory),
+    Mutant("a session goes on after a restart", "Tarsnap 1.0.22, borg #4883", lambda: LocalBackup(0),
+           _session_goes_on_after_a_restart, repeated_nonces),
     Mutant("built upon what a killed run left", "this rig, 2026-11", LocalBackup, _found_names_are_not_settled,
            kill_then_cut),
     Mutant("a partial renamed before it is synced", "kopia #5150", Transfer, _partial_is_renamed_unsynced),

@@ -111,8 +111,9 @@ class Score:
         """Count a violation."""
         self.violations += 1
         if not self.first:
-            last = traceback.extract_tb(error.__traceback__)[-1]
-            self.first = f"{where}: {type(error).__name__} at {last.filename.rsplit('/', 1)[-1]}:{last.lineno}: {error}"
+            frames = traceback.extract_tb(error.__traceback__)
+            place = f" at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""
+            self.first = f"{where}: {type(error).__name__}{place}: {error}"
 
 
 def cut_everywhere(scenario: Scenario, *, seed: int = 0, subsets_max: int = 64, enough: int = 0) -> Score:

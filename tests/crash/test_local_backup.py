@@ -3,6 +3,7 @@
 import pytest
 
 from tests.crash.local_backup import LocalBackup
+from tests.crash.mutants import repeated_nonces
 from tests.crash.rig import cut_everywhere, kill_everywhere, kill_then_cut
 
 
@@ -24,6 +25,12 @@ def test_what_a_killed_run_left_in_the_page_cache_is_not_built_upon(earlier: int
     score = kill_then_cut(LocalBackup(earlier), every=3)
     assert (score.violations, score.first) == (0, "")
     assert score.states > 1000
+
+
+def test_no_key_seals_twice_under_one_nonce_however_often_a_run_is_killed() -> None:
+    score = repeated_nonces(LocalBackup(0))
+    assert (score.violations, score.first) == (0, "")
+    assert score.states > 100
 
 
 @pytest.mark.soak
