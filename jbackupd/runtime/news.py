@@ -6,10 +6,15 @@ import asyncio
 
 
 class News:
-    """A counter that can be waited for. Belongs to one event loop; ring it from that loop."""
+    """A counter that can be waited for. Belongs to one event loop; ring it from that loop.
 
-    def __init__(self) -> None:
+    Args:
+        above: News of which these are a part; rings too.
+    """
+
+    def __init__(self, above: News | None = None) -> None:
         self.revision = 0
+        self._above = above
         self._rung = asyncio.Event()
 
     def ring(self) -> None:
@@ -17,6 +22,8 @@ class News:
         self.revision += 1
         self._rung.set()
         self._rung = asyncio.Event()
+        if self._above is not None:
+            self._above.ring()
 
     async def after(self, seen: int) -> int:
         """Return the revision as soon as it differs from one that was seen; several changes may be one."""

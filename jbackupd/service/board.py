@@ -28,11 +28,11 @@ class Board:
 
     def __init__(
         self, live: Live, ledger: Ledger, epochs: Epochs, tenants: Callable[[], list[TenantId]], *,
-        offload: Offload, log: Log,
+        offload: Offload, log: Log, above: News | None = None,
     ) -> None:
         self.taken: dict[DatasetId, DatasetFacts] = {}
         self.held: dict[DatasetId, PointFacts | None] = {}
-        self.news = News()
+        self.news = News(above)
         self._live = live
         self._ledger = ledger
         self._epochs = epochs
@@ -69,6 +69,7 @@ class Board:
             self.held |= await self._offload.db(self._newest_of, tenant)
         except JbackupdError as error:
             self._log.error("{tenant}: unable to read what is held of it: {reason}", tenant=tenant, reason=error)
+        self.news.ring()
 
     def _newest_of(self, tenant: TenantId) -> dict[DatasetId, PointFacts | None]:
         return {dataset: self._ledger.look(dataset, ()).newest for dataset in self._ledger.datasets(tenant)}

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from jbackupd.continuity.epoch import Epochs
+from jbackupd.continuity.pending import PendingDeclarations
 from jbackupd.model.clock import Clock, SystemClock
 from jbackupd.model.errors import InvariantError, JbackupdError
 from jbackupd.model.ids import DatasetId, SiteId, TenantId
@@ -35,6 +36,7 @@ from jbackupd.service.peers import PeerSet
 from jbackupd.service.runner import Runner, Taken
 from jbackupd.service.scheduler import Scheduler
 from jbackupd.service.status import Facts, dataset_deadline, status_document
+from jbackupd.service.succession import Succession
 from jbackupd.service.taking import take_point
 from jbackupd.service.verbs import Verbs
 from jbackupd.service.wiring import (
@@ -91,13 +93,14 @@ async def daemon(
         identity = await offload.disk(load_identity, files, settings.site.id)
         live = Live(await offload.disk(check, settings), identity)
         epochs = await offload.disk(open_epochs, files, live)
+        pending = await offload.disk(PendingDeclarations, files, epochs)
         book = await offload.disk(JobBook.open, files, clock.now())
         stack.push_async_callback(offload.disk, book.close)
         if book.set_aside is not None:
             log.error("the job book was damaged; it was set aside as {path}", path=book.set_aside)
         tasks = await stack.enter_async_context(Supervisor(_reporter(log)))
         running = Daemon(
-            config, live, epochs, book, files, tasks, offload=offload, notifier=notifier, clock=clock, log=log
+            config, live, epochs, pending, book, files, tasks, offload=offload, notifier=notifier, clock=clock, log=log
         )
         stack.push_async_callback(running.close)
         await running.open()
@@ -111,14 +114,15 @@ class Daemon:
         config: The configuration file, for reloads.
         live: The configuration in force.
         epochs: The declarations of lost sites.
+        pending: Declarations that lack approvals.
         book: The jobs.
         files: The state folder.
         tasks: Owns everything that goes on.
     """
 
     def __init__(
-        self, config: str, live: Live, epochs: Epochs, book: JobBook, files: PosixFiles, tasks: Supervisor, *,
-        offload: Offload, notifier: Notifier, clock: Clock, log: Log,
+        self, config: str, live: Live, epochs: Epochs, pending: PendingDeclarations, book: JobBook, files: PosixFiles,
+        tasks: Supervisor, *, offload: Offload, notifier: Notifier, clock: Clock, log: Log,
     ) -> None:
         self.live = live
         self.epochs = epochs
@@ -139,17 +143,25 @@ class Daemon:
         self._reload_task: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._pages: Pages | None = None
+        self.news = News()
+        """Rings at any change of jobs, points, receipts, links or configuration."""
         ledger = Ledger(lambda tenant: existing_store(files, tenant), live.verifiers)
-        self.board = Board(live, ledger, epochs, lambda: tenants_here(files), offload=offload, log=log)
+        self.board = Board(live, ledger, epochs, lambda: tenants_here(files), offload=offload, log=log, above=self.news)
         self.runner = Runner(
-            book, self._take, self._patience, committed=self.board.refresh, offload=offload, clock=clock, log=log
+            book, self._take, self._patience, committed=self.board.refresh, offload=offload, clock=clock, log=log,
+            above=self.news,
         )
         self.peer_set = PeerSet(
-            live, epochs, files, self.board, tasks, received=self._hear, offload=offload, clock=clock, log=log
+            live, epochs, files, self.board, tasks, received=self._hear, offload=offload, clock=clock, log=log,
+            above=self.news,
         )
         self._scheduler = Scheduler(self.runner, live.timetable, self._newest_point, clock=clock)
         self.control = Control(live.settings.site.state, self._defect)
         Verbs(self).register(self.control)
+        self._succession = Succession(
+            live, epochs, pending, files, self.board, self.peer_set, offload=offload, clock=clock, log=log
+        )
+        self._succession.register(self.control)
 
     # Its life.
 
@@ -207,6 +219,7 @@ class Daemon:
         cut = asyncio.get_running_loop().call_later(STOP_SECONDS, self._cut_off)
         try:
             await self._tasks.stop("schedule")
+            await self._succession.close()
             await self.runner.stop()
             await self.peer_set.close()
             if self._pages is not None:
@@ -230,6 +243,7 @@ class Daemon:
                 await settled(self._take_over())
             except JbackupdError as error:
                 self._config_error = error
+                self.runner.news.ring()
                 self.log.error("the configuration was not taken, the one before stays in force: {reason}", reason=error)
                 raise
             finally:
@@ -262,8 +276,8 @@ class Daemon:
             set_language(new.language)
         await self.board.refresh_all()
         await self.peer_set.follow()
-        self.runner.news.ring()
         self._loaded_at, self._config_error = self.clock.now(), None
+        self.runner.news.ring()
         self.log.info("the configuration was taken: {path}", path=self._config)
 
     # What the verbs ask.
@@ -295,7 +309,7 @@ class Daemon:
     def facts(self) -> Facts:
         """Return what is known at this moment; a value that nobody changes later."""
         datasets = [dataset.id for dataset in self.live.settings.datasets]
-        book = self.runner.book
+        book, now = self.runner.book, self.clock.now()
         return Facts(
             settings=self.live.settings, begun_at=self._begun_at, pid=os.getpid(),
             taken=dict(self.board.taken), held=dict(self.board.held),
@@ -303,7 +317,7 @@ class Daemon:
                 site: replace(facts, state=replace(facts.state, troubles=dict(facts.state.troubles)))
                 for site, facts in self.peer_set.facts().items()
             },
-            next_runs={dataset: self._scheduler.next_run(dataset) for dataset in datasets},
+            next_runs={dataset: self._scheduler.next_run(dataset, now) for dataset in datasets},
             jobs=[job.document() for job in self.runner.active()],
             last_ends={dataset: end for dataset in datasets if (end := book.last_end(str(dataset)))},
             last_results={dataset: end for dataset in datasets if (end := book.last_result(str(dataset)))},

@@ -10,6 +10,7 @@ from jbackupd.model.errors import NotFoundError, UsageError
 from jbackupd.model.ids import ObjectName, SiteId, TenantId
 from jbackupd.model.units import Address
 from jbackupd.protocol.handshake import Own
+from jbackupd.runtime.news import News
 from jbackupd.runtime.offload import Offload
 from jbackupd.runtime.pacing import Pacer
 from jbackupd.runtime.supervisor import Supervisor
@@ -38,7 +39,7 @@ class PeerSet:
 
     def __init__(
         self, live: Live, epochs: Epochs, files: PosixFiles, desk: Desk, tasks: Supervisor, *,
-        received: Callable[[TenantId], None], offload: Offload, clock: Clock, log: Log,
+        received: Callable[[TenantId], None], offload: Offload, clock: Clock, log: Log, above: News | None = None,
     ) -> None:
         self._live = live
         self._desk = desk
@@ -46,6 +47,7 @@ class PeerSet:
         self._offload = offload
         self._clock = clock
         self._log = log
+        self._above = above
         self._queues: dict[SiteId, PeerQueue] = {}
         self._begun: dict[SiteId, tuple[Peer, bytes]] = {}
         self._limits: dict[SiteId, Limits] = {}
@@ -112,7 +114,7 @@ class PeerSet:
                 clock=self._clock,
             )
 
-        return PeerQueue(site, connect, self._desk, clock=self._clock, log=self._log)
+        return PeerQueue(site, connect, self._desk, clock=self._clock, log=self._log, above=self._above)
 
     # What is asked of them.
 

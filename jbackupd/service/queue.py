@@ -128,11 +128,11 @@ class PeerQueue:
 
     def __init__(
         self, peer: SiteId, dial: Callable[[], Awaitable[Line]], desk: Desk, *, clock: Clock, log: Log,
-        backoff: Backoff | None = None,
+        backoff: Backoff | None = None, above: News | None = None,
     ) -> None:
         self.peer = peer
         self.state = QueueState()
-        self.news = News()
+        self.news = News(above)
         """Rings when the link comes or goes, and at every receipt."""
         self._dial = dial
         self._desk = desk

@@ -76,10 +76,10 @@ class Runner:
 
     def __init__(
         self, book: JobBook, take: Take, patience: Patience, *, committed: Callable[[DatasetId], Awaitable[None]],
-        offload: Offload, clock: Clock, log: Log,
+        offload: Offload, clock: Clock, log: Log, above: News | None = None,
     ) -> None:
         self.book = book
-        self.news = News()
+        self.news = News(above)
         """Rings when a job begins or ends."""
         self.stopping = False
         self._take = take

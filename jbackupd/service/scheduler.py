@@ -45,13 +45,13 @@ class Scheduler:
         self._newest_point = newest_point
         self._clock = clock
 
-    def next_run(self, dataset: DatasetId) -> datetime | None:
-        """Return when a dataset is due next; None if it is not on the timetable."""
+    def next_run(self, dataset: DatasetId, now: datetime) -> datetime | None:
+        """Return when a dataset is due next, at or before now if at once; None if it is not on the timetable."""
         timetable = self._timetable()
         schedule = timetable.schedules.get(dataset)
         if schedule is None:
             return None
-        return next_run(schedule, self._last_run(dataset), self._clock.now(), timetable.zone)
+        return next_run(schedule, self._last_run(dataset), now, timetable.zone)
 
     def begin_due(self) -> float:
         """Begin what is due; return the seconds until the next look."""
@@ -59,7 +59,7 @@ class Scheduler:
         for dataset in self._timetable().schedules:
             if self._runner.is_active(dataset):
                 continue
-            due = self.next_run(dataset)
+            due = self.next_run(dataset, now)
             if due is not None and due <= now:
                 self._runner.submit(dataset, reason="schedule")
             elif due is not None:

@@ -9,12 +9,14 @@ import msgspec
 
 from jbackupd.model.errors import JbackupdError, TryLaterError
 from jbackupd.model.ids import DatasetId, SiteId
+from jbackupd.runtime.news import News
 from jbackupd.service.control import Body, Call, Control, NoArguments
 from jbackupd.service.jobs import Job, JobState
 from jbackupd.service.runner import Runner
 from jbackupd.service.wire import error_of, failure_of
 
 JOBS_MAX = 500
+STATUS_SECONDS = 0.05
 
 
 class BackupArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -29,6 +31,12 @@ class JobsArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     count: int = 20
     dataset: str | None = None
+
+
+class StatusArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether to go on telling how everything stands, for as long as the caller listens."""
+
+    watch: bool = False
 
 
 class WatchArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,6 +62,8 @@ class Served(Protocol):
     """What the verbs need of the daemon."""
 
     runner: Runner
+    news: News
+    """Rings at the next change of anything that the page shows, ages and rates apart."""
 
     def status(self) -> dict[str, Any]:
         """Return the page of how everything stands."""
@@ -96,7 +106,7 @@ class Verbs:
 
     def register(self, control: Control) -> None:
         """Let the verbs be answered."""
-        control.register("status", NoArguments, self.status)
+        control.register("status", StatusArguments, self.status)
         control.register("backup", BackupArguments, self.backup)
         control.register("jobs", JobsArguments, self.jobs)
         control.register("job.watch", WatchArguments, self.watch)
@@ -106,8 +116,14 @@ class Verbs:
         control.register("limit.set", LimitArguments, self.set_limit)
         control.register("peer.ping", PeerArguments, self.ping)
 
-    async def status(self, call: Call[NoArguments]) -> Body:
-        """Answer how everything stands."""
+    async def status(self, call: Call[StatusArguments]) -> Body:
+        """Answer how everything stands; with `watch` at every change, without end."""
+        while call.arguments.watch:
+            seen = self._served.news.revision
+            await call.tell(self._served.status())
+            await self._served.news.after(seen)
+            # Changes come in bursts: one page for each burst.
+            await asyncio.sleep(STATUS_SECONDS)
         return self._served.status()
 
     async def backup(self, call: Call[BackupArguments]) -> Body:
