@@ -9,29 +9,22 @@ use `_` freely.
 
 from __future__ import annotations
 
-import contextlib
 import gettext
 import importlib
 import importlib.util
 import io
 import os
-import signal
 import sys
-import tempfile
-import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import click
 
 import jbackupd
-from jbackupd.cli.output import DEFAULT_CONFIG, Frame, print_document, report
-from jbackupd.model.errors import JbackupdError, UsageError
+from jbackupd.cli.ending import endings
+from jbackupd.cli.output import DEFAULT_CONFIG, Frame
 from jbackupd.model.texts import DOMAIN, LANGUAGES, LOCALE_FOLDER, _, language_of, set_language
-
-INTERRUPTED = 128 + signal.SIGINT
-PIPE_CLOSED = 128 + signal.SIGPIPE
 
 
 @dataclass(frozen=True)
@@ -221,7 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         click.echo(f"jbackupd {jbackupd.__version__}")
         return 0
     frame = Frame()
-    with _endings(frame, arguments) as ending:
+    with endings(frame, arguments) as ending:
         root = _root()
         # Not root.main(): that one ends the process by itself when our output's reader has gone.
         with root.make_context("jbackupd", arguments, obj=frame) as context:
@@ -229,70 +222,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ending.code = result if isinstance(result, int) else 0
         sys.stdout.flush()
     return ending.code
-
-
-@dataclass
-class Ending:
-    """The exit code that a call comes to."""
-
-    code: int = 0
-
-
-@contextlib.contextmanager
-def _endings(frame: Frame, arguments: Sequence[str]) -> Iterator[Ending]:
-    """Turn every exception into what the person must hear and an exit code."""
-    ending = Ending()
-    # A mistake in the arguments is found before --json is read.
-    as_json = frame.json or "--json" in arguments
-    try:
-        yield ending
-    except JbackupdError as error:
-        ending.code = report(error, as_json=as_json)
-    except click.exceptions.Exit as error:
-        ending.code = error.exit_code
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.ctx.get_help() if error.ctx else "", err=True)
-        ending.code = UsageError.exit_code
-    except click.ClickException as error:
-        ending.code = _report_usage(error, as_json=as_json)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo(_("interrupted"), err=True)
-        ending.code = INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has gone; nothing more may be written at exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        ending.code = PIPE_CLOSED
-    except Exception as error:
-        ending.code = _report_defect(error, as_json=as_json)
-
-
-def _report_usage(error: click.ClickException, *, as_json: bool) -> int:
-    context = getattr(error, "ctx", None)
-    command = context.command_path if context else "jbackupd"
-    return report(
-        UsageError("{reason}", "`{command} --help` shows how it is called", reason=error.format_message(),
-                   command=command),
-        as_json=as_json,
-    )
-
-
-def _report_defect(error: Exception, *, as_json: bool) -> int:
-    """Say that we failed, in one line; the traceback goes to a private file, or to stderr for debugging."""
-    trace = "".join(traceback.format_exception(error))
-    where = ""
-    if os.environ.get("JBACKUPD_DEBUG") == "1":
-        click.echo(trace, err=True)
-    else:
-        with contextlib.suppress(OSError):
-            descriptor, where = tempfile.mkstemp(prefix="jbackupd-defect-", suffix=".txt")
-            with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(trace)
-    reason = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-    if as_json:
-        body: dict[str, Any] = {"code": "defect", "message": reason, "hint": where, "exit_code": 1}
-        print_document({"error": body})
-    else:
-        click.echo(_("error: this is a defect of jbackupd: {reason}").format(reason=reason), err=True)
-        if where:
-            click.echo(_("next: report it with the file {path}").format(path=where), err=True)
-    return 1
