@@ -171,7 +171,11 @@ class Daemon:
         Raises:
             JbackupdError: It cannot begin; `close` must follow.
         """
-        # The watchdog first: a look at a large vault may take minutes.
+        # Before anybody is told that it is ready: a SIGHUP without a handler ends a process.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._on_end_signal, number)
+        self._loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
+        # The watchdog next: a look at a large vault may take minutes.
         self._tasks.start("watchdog", lambda: keep_alive(self._notifier, self.offload, self._stalled))
         settings = self.live.settings
         await self.board.refresh_all()
@@ -191,10 +195,6 @@ class Daemon:
         Raises:
             InvariantError: A defect that it must not go on with.
         """
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._on_end_signal, number)
-        loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         waits = [asyncio.ensure_future(wait) for wait in (self._stop.wait(), self._tasks.watch(), self.runner.watch())]
         try:
             done, _rest = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

@@ -22,7 +22,7 @@ from jbackupd.service.client import call
 WAIT_SECONDS = 30.0
 
 
-class Seen(Exception):
+class Seen(Exception):  # noqa: N818 - no error: it ends a watch
     """What was waited for has come."""
 
 
@@ -211,7 +211,8 @@ class Town:
         saga = sites[0]
         for site in sites:
             text = self.own(schedule) if site is saga else ""
-            site.configure(text + "".join(self.peer(other, of=site, limit=limit) for other in sites if other is not site))
+            others = [other for other in sites if other is not site]
+            site.configure(text + "".join(self.peer(other, of=site, limit=limit) for other in others))
         saga.command("vault", "init", "imari", "--shares", "2-of-3", "--share-dir", str(self.folder / "shares"))
         return sites
 

@@ -137,7 +137,8 @@ def test_stopping_ends_a_backup_between_blocks_without_a_point(town) -> None:
     saga = town.alone()
     saga.configure(town.own("15m").replace(
         f'kind = "files", paths = ["{town.data}"]',
-        'kind = "command", command = ["sh", "-c", "while head -c 4000000 /dev/zero; do sleep 0.05; done"], file_name = "d"',
+        'kind = "command", file_name = "dump", '
+        'command = ["sh", "-c", "while head -c 4000000 /dev/zero; do sleep 0.05; done"]',
     ))
     saga.start().until(lambda page: page["jobs"] and page["jobs"][0]["state"] == "running")
     seen = []
