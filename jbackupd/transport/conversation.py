@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from dataclasses import dataclass, field
 
@@ -88,11 +89,11 @@ class Conversation:
                 await self._flush()
         except JbackupdError as error:
             _log.info("link from %s ended: %s", self.site, error)
-            self._flush_if_possible()
+            self._send()
         except Exception:
             _log.exception("link from %s ended by a defect of this program", self.site)
             self._answerer.close(PeerError("unable to answer: this site met a defect of its own; see its log"))
-            self._flush_if_possible()
+            self._send()
         finally:
             await settled(self._keep_rest())
 
@@ -126,8 +127,6 @@ class Conversation:
                 case BodyEnd(stopped):
                     await self._end_put(stopped=stopped)
         except JbackupdError as error:
-            if isinstance(error, PeerError) and self.channel.ended:
-                raise
             _log.warning("refused %s: %s", self.site, error)
             if self._incoming is not None:
                 self._incoming.pieces.clear()
@@ -171,7 +170,7 @@ class Conversation:
         read = self._offload(self._holder.read, self.site, TenantId(get.tenant), get.ref, get.offset, get.length)
         data, size = await read
         rest = memoryview(data)
-        while rest:
+        while rest and not self.channel.ended:
             piece = rest[: self._limits.send.piece(DATA_BYTES_MAX)]
             await self._limits.send.spend(len(piece) + HEAD_BYTES)
             self._answerer.data(piece)
@@ -223,14 +222,12 @@ class Conversation:
         except JbackupdError as error:
             _log.warning("unable to keep the rest of a put from %s: %s", self.site, error)
 
-    async def _flush(self) -> None:
-        frames = self._answerer.take_output()
-        if frames:
-            self.channel.send(frames)
-            await self.channel.drain()
-
-    def _flush_if_possible(self) -> None:
-        try:
+    def _send(self) -> None:
+        """Say what is to be said. On a link that was cut nobody hears it, but what came before is still worked off."""
+        with contextlib.suppress(PeerError):
             self.channel.send(self._answerer.take_output())
-        except PeerError:
-            return
+
+    async def _flush(self) -> None:
+        self._send()
+        with contextlib.suppress(PeerError):
+            await self.channel.drain()

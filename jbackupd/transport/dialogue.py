@@ -174,7 +174,8 @@ class Dialogue:
                 data = await self.channel.read()
                 for event in self.asker.receive(data):
                     self._take(event)
-                self._flush()
+                # Once the link is cut, what came before is still taken: perhaps a receipt.
+                self._flush_if_possible()
         except JbackupdError as error:
             self._flush_if_possible()
             self._fail(error)

@@ -50,23 +50,30 @@ class CuttingLine:
         other_reader, other_writer = await asyncio.open_connection("127.0.0.1", self.target)
         self._writers += [writer, other_writer]
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._pump(reader, other_writer, counted=True))
-            group.create_task(self._pump(other_reader, writer, counted=False))
+            group.create_task(self._forth(reader, other_writer, writer))
+            group.create_task(self._back(other_reader, writer))
 
-    async def _pump(self, reader, writer, *, counted):
+    async def _forth(self, reader, writer, back):
         with contextlib.suppress(OSError):
             while data := await reader.read(65536):
                 if self.silent:
                     continue
-                if counted:
-                    self.passed += len(data)
+                self.passed += len(data)
                 writer.write(data)
                 await writer.drain()
-                if counted and self.cut_after is not None and self.passed > self.cut_after:
-                    # An abort would also throw away what is counted as passed.
-                    writer.close()
-                    await writer.wait_closed()
-                    break
+                if self.cut_after is not None and self.passed > self.cut_after:
+                    # A reset towards the listener would throw away what is counted as passed: end that way softly.
+                    writer.write_eof()
+                    back.transport.abort()
+                    return
+        self.cut()
+
+    async def _back(self, reader, writer):
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                if not self.silent and not writer.transport.is_closing():
+                    writer.write(data)
+                    await writer.drain()
         self.cut()
 
 
