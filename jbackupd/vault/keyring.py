@@ -12,9 +12,8 @@ import secrets
 import threading
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Protocol
-from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -29,7 +28,8 @@ from jbackupd.storage.files import Files
 
 FOLDER = "keyring"
 HISTORY_DAYS = 35
-_FISCAL_ZONE = ZoneInfo("Asia/Tokyo")
+_JST = timezone(timedelta(hours=9))
+"""Without a time zone database, which a bare machine may not have; Japan has no summer time."""
 
 
 class KeySource(Protocol):
@@ -89,7 +89,7 @@ class NewKeys:
 
 def fiscal_year(moment: datetime) -> str:
     """Return the Japanese fiscal year (April to March) that a moment lies in, as four digits."""
-    local = moment.astimezone(_FISCAL_ZONE)
+    local = moment.astimezone(_JST)
     return str(local.year if local.month >= 4 else local.year - 1)
 
 

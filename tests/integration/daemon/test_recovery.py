@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import json
 import shutil
 import signal
@@ -68,8 +69,9 @@ def lost(town, tmp_path: Path) -> Any:
             "officer", "create", officer, "--to", str(tmp_path / "officers"),
             "--passphrase-file", str(tmp_path / "words"),
         )
+    shutil.copy(saga.state / "site" / "saga.card", tmp_path)
     for site in sites:
-        text = site.config.read_text()
+        text = site.config.read_text().replace(f"{saga.state}/site/saga.card", f"{tmp_path}/saga.card")
         text += "".join(
             f'[[officer]]\nid = "{officer}"\ncard = "{tmp_path}/officers/{officer}.card"\n' for officer in OFFICERS
         )
@@ -106,6 +108,13 @@ def desk_of(document: dict[str, Any]) -> tuple[str, str, str]:
     return detail["url"], account, password
 
 
+def somebody(town) -> tuple[str, str]:
+    """Return the number and the name of a resident."""
+    with open(town.data / "住民抽出.csv", encoding="cp932", newline="") as extract:
+        row = next(csv.DictReader(extract))
+    return row["宛名番号"], row["氏名"]
+
+
 def test_a_lost_site_is_declared_fenced_and_recovered(lost, tmp_path: Path) -> None:
     saga, kyoto, hokkaido = lost.sites
     with pytest.raises(RefusedError, match="not declared lost"):
@@ -129,10 +138,10 @@ def test_a_lost_site_is_declared_fenced_and_recovered(lost, tmp_path: Path) -> N
     assert document["proved"]
     assert document["rto_seconds"] < 60
     url, account, password = desk_of(document)
-    seen = probe_desk(url, account, password, "1", "")
-    assert seen.persons >= 1
+    seen = probe_desk(url, account, password, *somebody(lost))
+    assert seen.persons == 1
     with pytest.raises(RefusedError):
-        probe_desk(url, account, "wrong password", "1", "")
+        probe_desk(url, account, "wrong password", *somebody(lost))
 
     # Saga comes back, knows nothing of what happened, and is refused by both.
     (tmp_path / "aside").rename(saga.state)
@@ -161,7 +170,7 @@ def test_a_run_that_is_killed_in_the_middle_is_resumed_and_ends_the_same(lost, t
     document = kyoto.call("recovery.resume", run=run[0], shares=shares(tmp_path, 1, 2))
     assert document["proved"]
     assert {step["state"] for step in document["steps"]} == {"done"}
-    probe_desk(*desk_of(document), "1", "")
+    probe_desk(*desk_of(document), *somebody(lost))
 
     # After another restart the desk is opened again without any share.
     kyoto.kill()
