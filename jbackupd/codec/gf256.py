@@ -10,6 +10,7 @@ Source: FIPS 197, section 4.2; CVE-2023-25000 for what tables tell.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 _MODULUS = 0x11B
 
@@ -24,8 +25,9 @@ def multiply(a: int, b: int) -> int:
     return product
 
 
+@cache
 def inverse(a: int) -> int:
-    """Return a^254, which is 1/a; 0 for 0."""
+    """Return a^254, which is 1/a; 0 for 0. Only of public operands: what was asked before is remembered."""
     square = multiply(a, a)
     result = square
     for _ in range(6):

@@ -31,6 +31,8 @@ MLKEM_SEED_BYTES = 64
 MLKEM_PUBLIC_BYTES = 1184
 PUBLIC_BYTES = MLKEM_PUBLIC_BYTES + 32
 FINGERPRINT_BYTES = 16
+OVERHEAD_BYTES = 1088 + 32 + 16
+"""ML-KEM-768 ciphertext, X25519 ephemeral key, tag."""
 _SUITE = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 
 
@@ -76,7 +78,7 @@ class RecipientPublic:
         return blake3.blake3(self._data).digest(FINGERPRINT_BYTES)
 
     def seal(self, data: bytes, context: bytes) -> bytes:
-        """Return bytes that only the recipient can open, 1168 - 32 bytes longer than the data.
+        """Return bytes that only the recipient can open, OVERHEAD_BYTES longer than the data.
 
         Args:
             context: What it is for; must be the same when it is opened.

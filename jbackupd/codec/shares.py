@@ -50,7 +50,7 @@ SET_BYTES = 8
 COMMITMENT_BYTES = 32
 CHECK_BYTES = 8
 SUBSETS_MAX = 5000
-"""A few seconds; enough for any four bad ones among sixteen shares."""
+"""About ten seconds; enough for any four bad ones among sixteen shares."""
 
 
 @dataclass(frozen=True, slots=True)

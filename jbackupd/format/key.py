@@ -13,7 +13,8 @@
     recipient  16 bytes: fingerprint of the public key that `sealed` is for (codec.hpke)
     sealed     HPKE, with "jbackupd 1 key" ‖ role ‖ id ‖ tenant as its info
 
-So who has the recovery seed opens every epoch, and through the epochs every session.
+The tenant secret, an epoch's seed and a session key have 32 bytes each. So who has the recovery seed
+opens every epoch, and through the epochs every session.
 """
 
 from __future__ import annotations
@@ -94,6 +95,8 @@ def decode_key(data: bytes) -> KeyObject:
         or len(public) != expected_public or len(recipient) != FINGERPRINT_BYTES or len(label) > 32
     ):
         raise FormatError("a key object is out of range")
+    if public:
+        RecipientPublic(public)
     return KeyObject(KeyRole(role), TenantId(tenant), key_id, label, public, recipient, sealed)
 
 
@@ -103,27 +106,37 @@ class RecoveredChain:
     Args:
         seed: The recovery seed.
         tenant: Whose keys.
-        objects: The vault's key objects, decoded.
+        objects: The vault's key objects, decoded; those of other tenants are left aside.
 
     Raises:
         KeyringError: The seed is of another tenant or recovery key, or the tenant's key object is missing.
+        DamageError: The tenant's key object does not open.
     """
 
     def __init__(self, seed: bytes, tenant: TenantId, objects: Iterable[KeyObject]) -> None:
-        recovery = RecipientSecret(seed)
+        self._recovery = RecipientSecret(seed)
         own = [key for key in objects if key.tenant == tenant]
-        mine = [key for key in own if key.recipient == recovery.public.fingerprint]
+        mine = [key for key in own if key.recipient == self.recovery_public.fingerprint]
         roots = [key for key in mine if key.role is KeyRole.TENANT]
         if not roots:
             raise KeyringError(
                 "the recovered key opens nothing of {tenant}",
                 "check that the shares are this tenant's and of its newest set", tenant=tenant,
             )
-        self.tenant_secret = recovery.open(roots[0].sealed, roots[0].context)
-        self._recovery = recovery
+        self.tenant_secret = _open(self._recovery, roots[0])
         self._epochs = {RecipientPublic(k.public).fingerprint: k for k in mine if k.role is KeyRole.EPOCH}
         self._sessions = {key.id: key for key in own if key.role is KeyRole.SESSION}
         self._opened: dict[bytes, RecipientSecret] = {}
+
+    @property
+    def recovery_public(self) -> RecipientPublic:
+        """The recovery key's public half."""
+        return self._recovery.public
+
+    @property
+    def sessions(self) -> tuple[bytes, ...]:
+        """The ids of all sessions that have a key object."""
+        return tuple(self._sessions)
 
     def session_key(self, session_id: bytes) -> bytes:
         """Return a session's key.
@@ -135,23 +148,33 @@ class RecoveredChain:
         key = self._sessions.get(session_id)
         if key is None:
             raise KeyMissingError("the vault has no key object for the session {session}", session=session_id.hex())
-        try:
-            return self._epoch(key.recipient).open(key.sealed, key.context)
-        except KeyringError as error:
-            if isinstance(error, KeyMissingError):
-                raise
-            raise DamageError("a key object of session {session} is damaged", session=session_id.hex()) from error
+        return _open(self._epoch(key.recipient), key)
 
     def _epoch(self, fingerprint: bytes) -> RecipientSecret:
         if fingerprint not in self._opened:
             key = self._epochs.get(fingerprint)
             if key is None:
                 raise KeyMissingError("the vault has no key object for the epoch {epoch}", epoch=fingerprint.hex())
-            seed = self._recovery.open(key.sealed, key.context)
-            if len(seed) != SEED_BYTES:
-                raise DamageError("the key object of the epoch {epoch} is damaged", epoch=key.label)
-            self._opened[fingerprint] = RecipientSecret(seed)
+            self._opened[fingerprint] = RecipientSecret(_open(self._recovery, key))
         return self._opened[fingerprint]
 
     def __repr__(self) -> str:
         return "RecoveredChain(...)"
+
+
+def _open(recipient: RecipientSecret, key: KeyObject) -> bytes:
+    """Return what a key object holds; SEED_BYTES bytes whatever its role."""
+    try:
+        secret = recipient.open(key.sealed, key.context)
+    except KeyringError as error:
+        raise _damaged(key) from error
+    if len(secret) != SEED_BYTES:
+        raise _damaged(key)
+    return secret
+
+
+def _damaged(key: KeyObject) -> DamageError:
+    return DamageError(
+        "the key object of {role} {id} is damaged: it does not open", "fetch the key objects again from a peer",
+        role=key.role.name.lower(), id=key.label or (key.id.hex() if key.id != NO_ID else key.tenant),
+    )

@@ -7,10 +7,10 @@ against and yesterday's file needs no two officers. It never holds a private key
 
 from __future__ import annotations
 
-import posixpath
+import contextlib
 import secrets
 import threading
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Protocol
@@ -19,17 +19,21 @@ import msgspec
 
 from jbackupd.codec.hashing import TENANT_SECRET_BYTES, ContentHash
 from jbackupd.codec.hpke import RecipientPublic, RecipientSecret, new_seed
-from jbackupd.codec.seal import SESSION_KEY_BYTES, open_blob, seal_blob
-from jbackupd.format.key import ID_BYTES, KeyRole, RecoveredChain, decode_key, seal_key
-from jbackupd.model.errors import KeyMissingError, KeyringError, NotFoundError, RefusedError
+from jbackupd.codec.seal import SESSION_KEY_BYTES
+from jbackupd.format.key import ID_BYTES, KeyRole, seal_key
+from jbackupd.model.errors import KeyMissingError, KeyringError, RefusedError
 from jbackupd.model.ids import TenantId
-from jbackupd.storage.durable import write_durably
 from jbackupd.storage.files import Files
+from jbackupd.vault.keyringfile import FOLDER, SavedKeyring, SavedSession, load, path_of, save
+from jbackupd.vault.recovered import RecoveredKeys
 
-FOLDER = "keyring"
+__all__ = [
+    "FOLDER", "HISTORY_DAYS", "KeySource", "Keyring", "NewKeys", "RecoveredKeys", "Session", "fiscal_year",
+]
 HISTORY_DAYS = 35
 _JST = timezone(timedelta(hours=9))
 """Without a time zone database, which a bare machine may not have; Japan has no summer time."""
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class KeySource(Protocol):
@@ -57,22 +61,6 @@ class Session:
     key_object: bytes
 
 
-class _SavedSession(msgspec.Struct, array_like=True, frozen=True):
-    id: bytes
-    key: bytes
-    created_at: datetime
-
-
-class _Saved(msgspec.Struct, array_like=True):
-    tenant: str
-    tenant_secret: bytes
-    recovery_public: bytes
-    epoch_label: str
-    epoch_public: bytes
-    epoch_object: bytes
-    sessions: list[_SavedSession]
-
-
 @dataclass(frozen=True, slots=True)
 class NewKeys:
     """What a new tenant's keys consist of.
@@ -96,10 +84,10 @@ def fiscal_year(moment: datetime) -> str:
 class Keyring:
     """The owner's keys at its site; safe for several threads.
 
-    Use `create` or `open`.
+    Use `create`, `open` or `adopt`.
     """
 
-    def __init__(self, files: Files, local_key: bytes, saved: _Saved) -> None:
+    def __init__(self, files: Files, local_key: bytes, saved: SavedKeyring) -> None:
         self._files = files
         self._local_key = local_key
         self._saved = saved
@@ -114,21 +102,15 @@ class Keyring:
         Raises:
             RefusedError: The tenant has a keyring here.
         """
-        if files.exists(_path(tenant)):
-            raise RefusedError(
-                "the tenant {tenant} has keys at this site already",
-                "keep them: new keys would make new points unreadable with the shares that were handed out",
-                tenant=tenant,
-            )
+        if files.exists(path_of(tenant)):
+            raise _already(tenant)
         seed = new_seed()
         recovery = RecipientSecret(seed).public
         secret = secrets.token_bytes(TENANT_SECRET_BYTES)
-        keyring = cls(files, local_key, _Saved(tenant, secret, recovery.to_bytes(), "", b"", b"", []))
         root = seal_key(KeyRole.TENANT, secret, recovery, tenant=tenant, public=recovery.to_bytes())
-        keyring._begin_epoch(fiscal_year(now))
-        files.make_folder(FOLDER)
-        keyring._save()
-        return NewKeys(keyring, seed, (root, keyring._saved.epoch_object))
+        saved = _with_new_epoch(SavedKeyring(tenant, secret, recovery.to_bytes(), "", b"", b""), fiscal_year(now))
+        save(files, saved, local_key)
+        return NewKeys(cls(files, local_key, saved), seed, (root, saved.epoch_object))
 
     @classmethod
     def open(cls, files: Files, tenant: TenantId, *, local_key: bytes) -> Keyring:
@@ -138,17 +120,34 @@ class Keyring:
             KeyMissingError: There is none.
             KeyringError: It does not open with this site's local key, or is damaged.
         """
-        try:
-            sealed = files.read(_path(tenant))
-        except NotFoundError as error:
-            raise KeyMissingError(
-                "this site has no keys of {tenant}",
-                "a site that only stores has none; to recover, use shares", tenant=tenant,
-            ) from error
-        try:
-            saved = msgspec.msgpack.decode(open_blob(local_key, sealed, context=_context(tenant)), type=_Saved)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise KeyringError("the keyring of {tenant} is malformed", tenant=tenant) from error
+        return cls(files, local_key, load(files, tenant, local_key))
+
+    @classmethod
+    def adopt(
+        cls, files: Files, tenant: TenantId, keys: RecoveredKeys, *, created_at: Mapping[bytes, datetime],
+        local_key: bytes, now: datetime,
+    ) -> Keyring:
+        """Save a keyring of recovered keys, durable, so that this site can go on with the tenant's vault.
+
+        A keyring that does not open is replaced. A new epoch begins: the seed of the old one is not kept anywhere.
+
+        Args:
+            keys: Opened with shares.
+            created_at: When sessions were; one that is not in it stays only while new deltas need it.
+
+        Raises:
+            RefusedError: The tenant has a good keyring here.
+        """
+        with contextlib.suppress(KeyringError):
+            load(files, tenant, local_key)
+            raise _already(tenant)
+        sessions = tuple(
+            SavedSession(session_id, key, created_at.get(session_id, _LONG_AGO))
+            for session_id, key in keys.open_all().keys.items()
+        )
+        empty = SavedKeyring(tenant, keys.tenant_secret, keys.recovery_public.to_bytes(), "", b"", b"", sessions)
+        saved = _with_new_epoch(empty, fiscal_year(now))
+        save(files, saved, local_key)
         return cls(files, local_key, saved)
 
     def content_hash(self) -> ContentHash:
@@ -166,10 +165,9 @@ class Keyring:
         Raises:
             KeyMissingError: The session is older than the keyring's history.
         """
-        with self._lock:
-            for session in self._saved.sessions:
-                if session.id == session_id:
-                    return session.key
+        for session in self._saved.sessions:
+            if session.id == session_id:
+                return session.key
         raise KeyMissingError(
             "this site no longer keeps the key of the session {session}",
             "points older than the kept history are read with shares: --share FILE",
@@ -178,20 +176,20 @@ class Keyring:
 
     def new_session(self, now: datetime) -> Session:
         """Draw a session key, save it durably, and return it with its key object."""
+        session_id, key = secrets.token_bytes(ID_BYTES), secrets.token_bytes(SESSION_KEY_BYTES)
         with self._lock:
-            if self._saved.epoch_label < fiscal_year(now):
-                self._begin_epoch(fiscal_year(now))
-            session_id, key = secrets.token_bytes(ID_BYTES), secrets.token_bytes(SESSION_KEY_BYTES)
-            self._saved.sessions.append(_SavedSession(session_id, key, now.astimezone(UTC)))
-            self._save()
-            epoch = RecipientPublic(self._saved.epoch_public)
+            saved = self._saved
+            if saved.epoch_label < fiscal_year(now):
+                saved = _with_new_epoch(saved, fiscal_year(now))
+            session = SavedSession(session_id, key, now.astimezone(UTC))
+            self._replace(msgspec.structs.replace(saved, sessions=(*saved.sessions, session)))
+        epoch = RecipientPublic(saved.epoch_public)
         sealed = seal_key(KeyRole.SESSION, key, epoch, tenant=self.tenant, key_id=session_id)
         return Session(session_id, key, sealed)
 
     def epoch_object(self) -> bytes:
         """Return the current epoch's key object; it must be in the vault before a session of it is."""
-        with self._lock:
-            return self._saved.epoch_object
+        return self._saved.epoch_object
 
     def prune(self, now: datetime, *, history_days: int, needed: Collection[bytes]) -> int:
         """Forget sessions older than the history that new deltas do not need; return how many.
@@ -202,70 +200,35 @@ class Keyring:
         """
         oldest = now - timedelta(days=history_days)
         with self._lock:
-            kept = [s for s in self._saved.sessions if s.id in needed or (history_days and s.created_at >= oldest)]
-            forgotten = len(self._saved.sessions) - len(kept)
-            if forgotten:
-                self._saved.sessions = kept
-                self._save()
-        return forgotten
+            sessions = self._saved.sessions
+            kept = tuple(s for s in sessions if s.id in needed or (history_days and s.created_at >= oldest))
+            if len(kept) < len(sessions):
+                self._replace(msgspec.structs.replace(self._saved, sessions=kept))
+        return len(sessions) - len(kept)
 
-    def _begin_epoch(self, label: str) -> None:
-        """Make an epoch's key pair; its seed is sealed to the recovery key and forgotten."""
-        seed = new_seed()
-        epoch = RecipientSecret(seed).public
-        self._saved.epoch_label = label
-        self._saved.epoch_public = epoch.to_bytes()
-        self._saved.epoch_object = seal_key(
-            KeyRole.EPOCH, seed, self.recovery_public, tenant=self.tenant, key_id=secrets.token_bytes(ID_BYTES),
-            label=label, public=epoch.to_bytes(),
-        )
-
-    def _save(self) -> None:
-        data = seal_blob(self._local_key, msgspec.msgpack.encode(self._saved), context=_context(self.tenant))
-        write_durably(self._files, _path(self.tenant), data, temporary=_path(self.tenant) + ".new")
+    def _replace(self, saved: SavedKeyring) -> None:
+        """Save first: what could not be written was never handed out."""
+        save(self._files, saved, self._local_key)
+        self._saved = saved
 
     def __repr__(self) -> str:
         return f"Keyring({self.tenant})"
 
 
-class RecoveredKeys:
-    """Keys that were opened with the recovery seed.
-
-    Args:
-        chain: The opened chain.
-    """
-
-    def __init__(self, chain: RecoveredChain) -> None:
-        self._chain = chain
-        self._hash = ContentHash(chain.tenant_secret)
-
-    @classmethod
-    def from_seed(cls, seed: bytes, tenant: TenantId, key_objects: Iterable[bytes]) -> RecoveredKeys:
-        """Open a tenant's keys.
-
-        Args:
-            key_objects: The vault's key objects.
-
-        Raises:
-            KeyringError: The seed opens none of them.
-        """
-        return cls(RecoveredChain(seed, tenant, [decode_key(data) for data in key_objects]))
-
-    def content_hash(self) -> ContentHash:
-        """Return the tenant's keyed hashes."""
-        return self._hash
-
-    def session_key(self, session_id: bytes) -> bytes:
-        """Return a session's key; see `RecoveredChain.session_key`."""
-        return self._chain.session_key(session_id)
-
-    def __repr__(self) -> str:
-        return "RecoveredKeys(...)"
+def _with_new_epoch(saved: SavedKeyring, label: str) -> SavedKeyring:
+    """Return a keyring with a new epoch's key pair, whose seed is sealed to the recovery key and forgotten."""
+    seed = new_seed()
+    public = RecipientSecret(seed).public.to_bytes()
+    sealed = seal_key(
+        KeyRole.EPOCH, seed, RecipientPublic(saved.recovery_public), tenant=TenantId(saved.tenant),
+        key_id=secrets.token_bytes(ID_BYTES), label=label, public=public,
+    )
+    return msgspec.structs.replace(saved, epoch_label=label, epoch_public=public, epoch_object=sealed)
 
 
-def _path(tenant: TenantId) -> str:
-    return posixpath.join(FOLDER, tenant)
-
-
-def _context(tenant: TenantId) -> bytes:
-    return b"jbackupd 1 keyring " + tenant.encode()
+def _already(tenant: TenantId) -> RefusedError:
+    return RefusedError(
+        "the tenant {tenant} has keys at this site already",
+        "keep them: new keys would make new points unreadable with the shares that were handed out",
+        tenant=tenant,
+    )

@@ -1,0 +1,125 @@
+"""Keys recovered from shares: the recovery seed and a vault's key objects, damaged ones told and not in the way."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from jbackupd.codec.hashing import ContentHash
+from jbackupd.codec.hpke import RecipientPublic
+from jbackupd.format.key import KeyObject, KeyRole, RecoveredChain, decode_key
+from jbackupd.model.errors import DamageError, JbackupdError, KeyMissingError, KeyringError
+from jbackupd.model.ids import ObjectKind, ObjectName, ObjectRef, TenantId
+from jbackupd.vault.store import ObjectStore
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Every session of a vault, tried.
+
+    Attributes:
+        keys: Session keys by session id.
+        damaged: What does not open, each with the reason; key objects that were not readable at all first.
+    """
+
+    keys: Mapping[bytes, bytes] = field(repr=False)
+    damaged: tuple[JbackupdError, ...]
+
+
+class RecoveredKeys:
+    """Keys that were opened with the recovery seed.
+
+    Args:
+        chain: The opened chain.
+        damaged: Why key objects could not be read; a key that is missing may be in one of them.
+    """
+
+    def __init__(self, chain: RecoveredChain, damaged: Sequence[JbackupdError] = ()) -> None:
+        self._chain = chain
+        self._hash = ContentHash(chain.tenant_secret)
+        self.damaged = tuple(damaged)
+
+    @classmethod
+    def from_seed(cls, seed: bytes, tenant: TenantId, key_objects: Iterable[bytes]) -> RecoveredKeys:
+        """Open a tenant's keys.
+
+        Args:
+            key_objects: The vault's key objects; damaged ones only cost what is in them.
+
+        Raises:
+            KeyringError: The seed opens none of them.
+        """
+        return cls._of(seed, tenant, (functools.partial(decode_key, data) for data in key_objects))
+
+    @classmethod
+    def from_store(cls, seed: bytes, tenant: TenantId, store: ObjectStore) -> RecoveredKeys:
+        """Open a tenant's keys with the key objects of a store; damaged ones only cost what is in them.
+
+        Raises:
+            KeyringError: The seed opens none of them.
+        """
+
+        def read(name: ObjectName) -> KeyObject:
+            return decode_key(store.read_checked(ObjectRef(ObjectKind.KEY, name)))
+
+        return cls._of(seed, tenant, (functools.partial(read, name) for name in store.names(ObjectKind.KEY)))
+
+    @classmethod
+    def _of(cls, seed: bytes, tenant: TenantId, readers: Iterable[Callable[[], KeyObject]]) -> RecoveredKeys:
+        found: list[KeyObject] = []
+        damaged: list[JbackupdError] = []
+        for read in readers:
+            try:
+                found.append(read())
+            except DamageError as error:
+                damaged.append(error)
+        try:
+            return cls(RecoveredChain(seed, tenant, found), damaged)
+        except KeyringError:
+            # No key object of the tenant itself: it is among the damaged ones, not the shares are wrong.
+            if damaged and not any(key.role is KeyRole.TENANT and key.tenant == tenant for key in found):
+                raise damaged[0] from None
+            raise
+
+    @property
+    def tenant_secret(self) -> bytes:
+        """What the tenant's content hashes derive from."""
+        return self._chain.tenant_secret
+
+    @property
+    def recovery_public(self) -> RecipientPublic:
+        """The recovery key's public half."""
+        return self._chain.recovery_public
+
+    def content_hash(self) -> ContentHash:
+        """Return the tenant's keyed hashes."""
+        return self._hash
+
+    def session_key(self, session_id: bytes) -> bytes:
+        """Return a session's key.
+
+        Raises:
+            KeyMissingError: There is no key object for it, or none for its epoch.
+            DamageError: A key object does not open, or the missing one may be among those that were not readable.
+        """
+        try:
+            return self._chain.session_key(session_id)
+        except KeyMissingError as error:
+            if self.damaged:
+                raise self.damaged[0] from error
+            raise
+
+    def open_all(self) -> Opened:
+        """Try every session; what does not open is told, not raised."""
+        keys: dict[bytes, bytes] = {}
+        damaged = list(self.damaged)
+        for session_id in self._chain.sessions:
+            try:
+                keys[session_id] = self._chain.session_key(session_id)
+            except (KeyMissingError, DamageError) as error:
+                damaged.append(error)
+        return Opened(keys, tuple(damaged))
+
+    def __repr__(self) -> str:
+        return "RecoveredKeys(...)"
