@@ -63,6 +63,7 @@ def run_backup(
     require_compiled_cutter()
     begun_at, started = clock.now(), clock.monotonic()
     budget = budget or Budget()
+    vault.store.settle_all()
     chain = vault.points.chain(dataset)
     session = keyring.new_session(begun_at)
     for key_object in (keyring.epoch_object(), session.key_object):

@@ -41,6 +41,7 @@ from jbackupd.service.taking import take_point
 from jbackupd.service.verbs import Verbs
 from jbackupd.service.wiring import (
     Site,
+    clear_leftovers,
     dataset_named,
     existing_store,
     open_own_vault,
@@ -90,6 +91,7 @@ async def daemon(
     files = PosixFiles(settings.site.state)
     async with contextlib.AsyncExitStack() as stack:
         offload = await stack.enter_async_context(Offload(clock=clock))
+        await offload.disk(clear_leftovers, files)
         identity = await offload.disk(load_identity, files, settings.site.id)
         live = Live(await offload.disk(check, settings), identity)
         epochs = await offload.disk(open_epochs, files, live)

@@ -127,6 +127,14 @@ def tenants_here(files: PosixFiles) -> list[TenantId]:
     return [TenantId(name) for name in files.names(VAULTS) if is_word(name)]
 
 
+def clear_leftovers(files: PosixFiles) -> None:
+    """Remove what interrupted writes left in every vault; nothing else may be at work in the state folder. Blocks."""
+    for tenant in tenants_here(files):
+        store = store_of(files, tenant)
+        if store.exists():
+            store.clear_temporary()
+
+
 def known_verifiers(settings: Settings) -> dict[SiteId, SiteVerifier]:
     """Return who may sign points, as far as it is known here: a machine without an identity still reads. Blocks."""
     found = {site: card.verifier for site, card in peer_cards(settings).items()}
@@ -334,6 +342,7 @@ def take_locally(settings: Settings) -> Iterator[Take]:
     with state_lock(settings.site.state):
         site = open_site(settings)
         epochs = open_epochs(site)
+        clear_leftovers(site.files)
 
         def take(
             dataset: DatasetId, progress: Callable[[int, int], None], stopped: Callable[[], bool], /

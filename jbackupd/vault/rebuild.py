@@ -16,7 +16,7 @@ from jbackupd.format.pack import (
     trailer_span,
 )
 from jbackupd.model.errors import DamageError, JbackupdError, KeyMissingError
-from jbackupd.model.ids import NO_OBJECT, ObjectKind, ObjectName, ObjectRef, TenantId
+from jbackupd.model.ids import ObjectKind, ObjectName, ObjectRef, TenantId
 from jbackupd.vault.reader import SessionKeys
 from jbackupd.vault.store import ObjectStore
 
@@ -58,10 +58,6 @@ def reconcile(
     forgotten = known.keys() - present
     catalog.forget_packs(forgotten)
     unknown = present - known.keys()
-    store.settle(
-        [ObjectRef(kind, NO_OBJECT) for kind in ObjectKind if kind is not ObjectKind.PACK]
-        + [ObjectRef(ObjectKind.PACK, name) for name in unknown]
-    )
     scan = _Scan(store, keys, tenant)
     known_indexes = {index for index in known.values() if index is not None}
     for name in store.names(ObjectKind.INDEX):

@@ -134,6 +134,14 @@ class ObjectStore:
         for folder in sorted({posixpath.dirname(self.path(ref)) for ref in refs}):
             self.files.sync_folder(folder)
 
+    def settle_all(self) -> None:
+        """Make the name of everything that is there durable; a run does so before it builds on what it found."""
+        packs = posixpath.join(self.folder, ObjectKind.PACK.folder)
+        for spread in self.files.names(packs):
+            self.files.sync_folder(posixpath.join(packs, spread))
+        for kind in ObjectKind:
+            self.files.sync_folder(posixpath.join(self.folder, kind.folder))
+
     def clear_temporary(self) -> int:
         """Remove what an interrupted write left behind; return how many files. Only the writer may call it."""
         folder = posixpath.join(self.folder, "tmp")
