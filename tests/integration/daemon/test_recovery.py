@@ -62,7 +62,8 @@ def lost(town, tmp_path: Path) -> Any:
     made = make_town(str(tmp_path / "town"), residents=400)
     shutil.rmtree(town.data)
     shutil.copytree(Path(made.extract).parent, town.data)
-    saga, kyoto, hokkaido = sites = town.three(schedule="daily 02:00")
+    sites = town.three(schedule="daily 02:00")
+    saga = sites[0]
     (tmp_path / "words").write_text("four calm words here\n")
     for officer in OFFICERS:
         saga.command(
