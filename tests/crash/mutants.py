@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
-import jbackupd.vault.keyring
+import jbackupd.vault.keyringfile
 import jbackupd.vault.store
 import jbackupd.vault.writer
 from jbackupd.catalog.database import Catalog
@@ -34,6 +35,7 @@ from jbackupd.storage.durable import rename_durably, write_durably
 from jbackupd.storage.files import Files, Handle
 from jbackupd.vault.incoming import Incoming
 from jbackupd.vault.keyring import Keyring, Session
+from jbackupd.vault.keyringfile import SavedSession
 from jbackupd.vault.store import ObjectStore
 from jbackupd.vault.writer import PackWriter
 from tests.crash.journals import Append, InForce, OpenSessions, RaiseEpochs
@@ -153,20 +155,21 @@ def _catalog_told_early_and_believed(patch: pytest.MonkeyPatch) -> None:
 
 def _found_names_are_not_settled(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ObjectStore, "settle", lambda self, refs: None)
+    patch.setattr(ObjectStore, "settle_all", lambda self: None)
 
 
 def _session_key_is_kept_late(patch: pytest.MonkeyPatch) -> None:
     def unsynced(files: Files, path: str, data: bytes, *, temporary: str) -> None:
         _write_and_forget_the_name(files, path, data, temporary=temporary)
 
-    patch.setattr(jbackupd.vault.keyring, "write_durably", unsynced)
+    patch.setattr(jbackupd.vault.keyringfile, "write_durably", unsynced)
 
 
 def _sessions_are_counted_in_memory(patch: pytest.MonkeyPatch) -> None:
     def new_session(self: Keyring, now: Any) -> Session:
         number = len(self._saved.sessions)
-        session = jbackupd.vault.keyring._SavedSession(number.to_bytes(16, "big"), number.to_bytes(32, "big"), now)
-        self._saved.sessions.append(session)
+        session = SavedSession(number.to_bytes(16, "big"), number.to_bytes(32, "big"), now)
+        self._saved = msgspec.structs.replace(self._saved, sessions=(*self._saved.sessions, session))
         return Session(session.id, session.key, b"")
 
     patch.setattr(Keyring, "new_session", new_session)

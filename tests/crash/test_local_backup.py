@@ -15,16 +15,16 @@ def test_every_power_cut_leaves_all_acknowledged_points_and_nothing_broken(earli
 
 
 def test_every_kill_leaves_all_acknowledged_points_and_nothing_broken() -> None:
-    score = kill_everywhere(LocalBackup(0), every=2)
+    score = kill_everywhere(LocalBackup(0), every=3)
     assert (score.violations, score.first) == (0, "")
-    assert score.states > 40
+    assert score.states > 30
 
 
 @pytest.mark.parametrize("earlier", [0, 1])
 def test_what_a_killed_run_left_in_the_page_cache_is_not_built_upon(earlier: int) -> None:
-    score = kill_then_cut(LocalBackup(earlier), every=3)
+    score = kill_then_cut(LocalBackup(earlier), every=7)
     assert (score.violations, score.first) == (0, "")
-    assert score.states > 1000
+    assert score.states > 300
 
 
 def test_no_key_seals_twice_under_one_nonce_however_often_a_run_is_killed() -> None:

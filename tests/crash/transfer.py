@@ -19,9 +19,9 @@ from jbackupd.model.ids import ObjectKind, ObjectName, ObjectRef, SiteId, Tenant
 from jbackupd.storage.files import Files
 from jbackupd.vault.holder import FixedRights, VaultHolder
 from jbackupd.vault.incoming import Incoming
-from jbackupd.vault.keyring import RecoveredKeys
 from jbackupd.vault.peer import Head, ObjectItem
 from jbackupd.vault.rebuild import rebuild
+from jbackupd.vault.recovered import RecoveredKeys
 from jbackupd.vault.store import ObjectStore
 from tests.crash.local_backup import (
     DATASET,

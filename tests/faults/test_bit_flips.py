@@ -13,8 +13,9 @@ from jbackupd.codec.hashing import name_of
 from jbackupd.engine.verify import verify_objects
 from jbackupd.model.errors import DamageError, IdentityError, JbackupdError, KeyringError
 from jbackupd.model.ids import ObjectKind, ObjectRef
-from jbackupd.vault.keyring import Keyring, RecoveredKeys
+from jbackupd.vault.keyring import Keyring
 from jbackupd.vault.rebuild import rebuild
+from jbackupd.vault.recovered import RecoveredKeys
 from jbackupd.vault.store import ObjectStore
 from tests.crash.local_backup import DATASET, FOLDER, LOCAL_KEY, TENANT, Town, init, restored, vault_of
 from tests.crash.memory import File, MemoryFiles

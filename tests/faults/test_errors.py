@@ -38,7 +38,7 @@ def test_a_full_disk_at_any_call_is_said_and_the_next_run_succeeds(scenario: Sce
 
 @pytest.mark.parametrize("scenario", SMALL + FIRST, ids=name)
 def test_a_disk_that_stays_full_leaves_everything_whole(scenario: Scenario) -> None:
-    clean(fail_everywhere(scenario, errno.ENOSPC, verbs=FULL, lasting=True, cut=False, every=3), "NoSpaceError")
+    clean(fail_everywhere(scenario, errno.ENOSPC, verbs=FULL, lasting=True, cut=False, every=5), "NoSpaceError")
 
 
 @pytest.mark.parametrize("scenario", SMALL + FIRST, ids=name)
@@ -52,14 +52,14 @@ def test_a_failed_sync_is_never_acknowledged_even_if_the_next_one_succeeds(
     scenario: Scenario, same_process: bool
 ) -> None:
     score = fail_everywhere(
-        scenario, errno.EIO, verbs=frozenset({"sync", "sync folder"}), same_process=same_process, every=2
+        scenario, errno.EIO, verbs=frozenset({"sync", "sync folder"}), same_process=same_process, every=4
     )
     clean(score, "StorageError")
 
 
 @pytest.mark.parametrize("scenario", SMALL + FIRST, ids=name)
 def test_an_error_at_any_writing_call_is_typed(scenario: Scenario) -> None:
-    clean(fail_everywhere(scenario, errno.EIO, cut=False, every=3), "StorageError")
+    clean(fail_everywhere(scenario, errno.EIO, cut=False, every=5), "StorageError")
 
 
 @pytest.mark.parametrize("scenario", SMALL + FIRST, ids=name)
