@@ -102,7 +102,7 @@ class TextSink(logging.Handler):
             line = "".join(f"<{_priority(record)}>{part}\n" for part in text.splitlines() or [""])
         else:
             line = f"{_moment(record)} {record.levelname.lower():7} {text}\n"
-        _write_bytes(self._stream, line.encode("utf-8", "surrogateescape"))
+        _write_bytes(self._stream, _bytes(line))
 
 
 class JsonSink(logging.Handler):
@@ -151,8 +151,16 @@ class JournalSink(logging.Handler):
         super().close()
 
 
+def _bytes(text: str) -> bytes:
+    """Return a text's bytes; those of a name that is not UTF-8 are what the file system has."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace")
+
+
 def _journal_field(name: str, value: str) -> bytes:
-    data = value.encode("utf-8", "surrogateescape")
+    data = _bytes(value)
     if b"\n" in data:
         return name.encode() + b"\n" + len(data).to_bytes(8, "little") + data + b"\n"
     return name.encode() + b"=" + data + b"\n"
@@ -176,6 +184,14 @@ class _BoundedHandler(QueueHandler):
             self.dropped += 1
 
 
+class _Listener(QueueListener):
+    """The writing thread; a record that cannot be written must not end it."""
+
+    def handle(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(Exception):
+            super().handle(record)
+
+
 @contextlib.contextmanager
 def logging_to(form: Form, level: str, stream: TextIO | None = None) -> Iterator[Log]:
     """Write the log for as long as the context lasts; what is queued is written before it ends.
@@ -187,7 +203,7 @@ def logging_to(form: Form, level: str, stream: TextIO | None = None) -> Iterator
     """
     lines: queue.Queue[logging.LogRecord] = queue.Queue(WAITING_MAX)
     sink = _sink(form, stream or sys.stderr)
-    listener = QueueListener(lines, sink)
+    listener = _Listener(lines, sink)
     handler = _BoundedHandler(lines)
     root = logging.getLogger()
     before = root.level

@@ -145,6 +145,7 @@ def _peer(facts: Facts, peer: SiteId) -> dict[str, Any]:
         "limit_bytes_per_second": known.limit,
         "links_from": known.links_from,
         "queue_bytes": facts.queue_bytes(peer),
+        "receipts": state.delivered_points,
         "bytes_sent": state.bytes_sent,
         "bytes_received": state.bytes_received,
         "sending": None if sending is None else {

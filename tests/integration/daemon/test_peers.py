@@ -16,7 +16,8 @@ def test_a_scheduled_point_reaches_both_peers_and_is_signed_for(town) -> None:
     for site in sites[1:]:
         site.start()
     saga = sites[0].start()
-    page = saga.until(lambda page: receipted(page, 1, peers=2))
+    page = saga.until(lambda page: all(peer["receipts"] for peer in page["peers"]))
+    assert receipted(page, 1, peers=2)
     assert dataset(page)["deadline"] == "met"
     assert [(peer["link"], peer["queue_bytes"]) for peer in page["peers"]] == [("up", 0), ("up", 0)]
     for site in sites[1:]:
