@@ -74,6 +74,16 @@ def bytes_of(text: str, source: str) -> bytes:
     return b"".join(parts)
 
 
+def text_of(data: bytes) -> str:
+    """Return a typed file as text, whatever the editor saved it in: UTF-8, UTF-16 with its mark, else cp932."""
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return data.decode("utf-16", "replace")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("cp932", "replace")
+
+
 def _numbered(text: str) -> Iterator[tuple[int, str, str]]:
     """Yield number, letters and check of every line that has them."""
     for line in unicodedata.normalize("NFKC", text).splitlines():

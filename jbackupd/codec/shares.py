@@ -41,7 +41,7 @@ from itertools import combinations, islice
 import blake3
 
 from jbackupd.codec.gf256 import evaluate, interpolate
-from jbackupd.codec.paper import bytes_of, lines_of
+from jbackupd.codec.paper import bytes_of, lines_of, text_of
 from jbackupd.model.errors import ShareError, UsageError
 
 VERSION = 1
@@ -79,6 +79,11 @@ class Share:
         """Return the share's text; every line is plain ASCII."""
         who = f"for {self.label}: share {self.index} of {self.count}, {self.threshold} needed, set {self.set_id.hex()}"
         return "\n".join((TITLE, who, *lines_of(_encode(self)))) + "\n"
+
+    @classmethod
+    def from_file(cls, data: bytes, *, source: str) -> Share:
+        """Read a share's file, as it was written or as a person's editor saved it; see `from_text`."""
+        return cls.from_text(text_of(data), source=source)
 
     @classmethod
     def from_text(cls, text: str, *, source: str) -> Share:

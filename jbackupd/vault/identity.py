@@ -1,4 +1,9 @@
-"""A site's own identity: what it signs with, its SSH key, and the key of its local files."""
+"""A site's own identity: what it signs with, its SSH key, and the key of its local files.
+
+STATE/site/identity.key, mode 0600, is a msgpack array [1, site id, signing seed 64, SSH seed 32, local key 32,
+check 8]; the check is the begin of the BLAKE3 of the array's first five, encoded. Without it a flipped bit would
+make another site of this one.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,7 @@ import posixpath
 import secrets
 from dataclasses import dataclass, field
 
+import blake3
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -17,6 +23,9 @@ from jbackupd.storage.durable import write_durably
 from jbackupd.storage.files import Files
 
 FOLDER = "site"
+VERSION = 1
+KEY_BYTES = 32
+CHECK_BYTES = 8
 _FILE = posixpath.join(FOLDER, "identity.key")
 
 
@@ -26,6 +35,15 @@ class _Saved(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields
     signing_seed: bytes
     ssh_seed: bytes
     local_key: bytes
+    check: bytes = b""
+
+    def checked(self) -> _Saved:
+        """Return this with the check that fits."""
+        first = msgspec.msgpack.encode((self.version, self.site, self.signing_seed, self.ssh_seed, self.local_key))
+        return msgspec.structs.replace(self, check=blake3.blake3(first).digest(CHECK_BYTES))
+
+    def __repr__(self) -> str:
+        return f"_Saved({self.site})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +78,9 @@ def create_identity(files: Files, site: SiteId) -> SiteIdentity:
             "this state folder has an identity already", "use another folder for another site, or keep this one"
         )
     saved = _Saved(
-        1, site, secrets.token_bytes(SIGNING_SEED_BYTES), secrets.token_bytes(32), secrets.token_bytes(32)
-    )
+        VERSION, site, secrets.token_bytes(SIGNING_SEED_BYTES), secrets.token_bytes(KEY_BYTES),
+        secrets.token_bytes(KEY_BYTES),
+    ).checked()
     identity = _identity(saved)
     files.make_folder(FOLDER)
     write_durably(files, _FILE, msgspec.msgpack.encode(saved), temporary=_FILE + ".new")
@@ -83,13 +102,19 @@ def load_identity(files: Files, site: SiteId) -> SiteIdentity:
             "this site has no identity yet", "make one with 'jbackupd site init' or 'jbackupd vault init TENANT'"
         ) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise KeyringError("the site's identity is damaged", "restore the file from its copy") from error
+        raise _damaged() from error
+    if saved != saved.checked() or saved.version != VERSION:
+        raise _damaged()
     if saved.site != site:
         raise KeyringError(
             "the state folder belongs to the site {found}, the configuration is of {site}",
             "check [site] id and state in the configuration", found=saved.site, site=site,
         )
     return _identity(saved)
+
+
+def _damaged() -> KeyringError:
+    return KeyringError("the site's identity is damaged", "restore the file from its copy")
 
 
 def load_or_create(files: Files, site: SiteId) -> SiteIdentity:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
 from jbackupd.codec.hpke import RecipientPublic
 from jbackupd.format.index import decode_index_head
 from jbackupd.format.key import KeyObject, KeyRole, decode_key
 from jbackupd.format.pack import PACK_HEAD_BYTES
-from jbackupd.model.errors import KeyMissingError
+from jbackupd.model.errors import DamageError, JbackupdError, KeyMissingError
 from jbackupd.model.ids import ObjectKind, ObjectName, ObjectRef
 from jbackupd.vault.store import ObjectStore
 
@@ -53,3 +54,35 @@ class KeyDirectory:
             decode_index_head(self._store.read(ObjectRef(ObjectKind.INDEX, name), 0, PACK_HEAD_BYTES)).session_id
             for name in indexes
         }
+
+
+@dataclass(frozen=True, slots=True)
+class KeySurvey:
+    """What key objects a store has, to show to people.
+
+    Attributes:
+        recovery_key: Fingerprint of the recovery key, 32 hex digits; empty if its key object is missing.
+        epochs: Labels of the key epochs, sorted.
+        sessions: How many session keys there are.
+        damaged: Why key objects could not be read.
+    """
+
+    recovery_key: str
+    epochs: tuple[str, ...]
+    sessions: int
+    damaged: tuple[JbackupdError, ...]
+
+    @classmethod
+    def of(cls, store: ObjectStore) -> KeySurvey:
+        """Look through a store; opens nothing."""
+        found: list[KeyObject] = []
+        damaged: list[JbackupdError] = []
+        for name in store.names(ObjectKind.KEY):
+            try:
+                found.append(decode_key(store.read_checked(ObjectRef(ObjectKind.KEY, name))))
+            except DamageError as error:
+                damaged.append(error)
+        roots = [key.recipient.hex() for key in found if key.role is KeyRole.TENANT]
+        epochs = sorted({key.label for key in found if key.role is KeyRole.EPOCH})
+        sessions = len({key.id for key in found if key.role is KeyRole.SESSION})
+        return cls(roots[0] if roots else "", tuple(epochs), sessions, tuple(damaged))

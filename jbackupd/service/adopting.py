@@ -1,0 +1,70 @@
+"""Shares become keys again: opened for a proof, or kept at this site so that it goes on with a tenant's vault."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from datetime import datetime
+
+from jbackupd.codec.shares import Share, combine
+from jbackupd.model.clock import Clock
+from jbackupd.model.errors import ChainError, ShareError
+from jbackupd.model.ids import TenantId
+from jbackupd.service.lock import state_lock
+from jbackupd.service.wiring import existing_store, point_lists
+from jbackupd.settings.schema import Settings
+from jbackupd.storage.files import PosixFiles
+from jbackupd.vault.identity import load_or_create
+from jbackupd.vault.keyring import Keyring
+from jbackupd.vault.recovered import RecoveredKeys
+
+
+def recovery_seed(tenant: TenantId, shares: Sequence[Share]) -> bytes:
+    """Return the recovery seed of a tenant.
+
+    Raises:
+        ShareError: A share is bad, or made for another tenant; the message names it.
+    """
+    for share in shares:
+        if share.label != tenant:
+            raise ShareError(
+                "{share} is a share of {label}, not of {tenant}", "use the shares of this tenant",
+                share=share.title, label=share.label, tenant=tenant,
+            )
+    return combine(shares)
+
+
+def open_keys(settings: Settings, tenant: TenantId, seed: bytes) -> RecoveredKeys:
+    """Return a tenant's keys, opened with its recovery seed; damaged key objects are no hindrance. Blocks.
+
+    Raises:
+        NotFoundError: The tenant has no vault here.
+        KeyringError: The seed is not of this tenant.
+    """
+    return RecoveredKeys.from_store(seed, tenant, existing_store(PosixFiles(settings.site.state), tenant))
+
+
+def adopt_keys(settings: Settings, tenant: TenantId, keys: RecoveredKeys, clock: Clock) -> None:
+    """Keep recovered keys at this site, durable; a keyring that does not open is replaced. Blocks.
+
+    Raises:
+        RefusedError: This site has good keys of the tenant.
+        BusyError: The daemon or another command is at work.
+    """
+    with state_lock(settings.site.state):
+        files = PosixFiles(settings.site.state)
+        identity = load_or_create(files, settings.site.id)
+        Keyring.adopt(
+            files, tenant, keys, created_at=_begun_at(settings, tenant), local_key=identity.local_key,
+            now=clock.now(),
+        )
+
+
+def _begun_at(settings: Settings, tenant: TenantId) -> dict[bytes, datetime]:
+    """Return when the sessions of the vault's points were, as far as the points are readable."""
+    begun: dict[bytes, datetime] = {}
+    for points in point_lists(settings, tenant):
+        for dataset in points.datasets():
+            with contextlib.suppress(ChainError):
+                begun |= {point.header.session_id: point.header.begun_at for point in points.listed(dataset)}
+    return begun
