@@ -9,6 +9,7 @@ from jbackupd.engine.replicate import Progress, replicate
 from jbackupd.format.declaration import encode_declaration
 from jbackupd.model.errors import JbackupdError
 from jbackupd.model.ids import DatasetId, SiteId, TenantId
+from jbackupd.model.texts import _
 from jbackupd.runtime.news import News
 from jbackupd.runtime.offload import Offload
 from jbackupd.service.ledger import DatasetFacts, Ledger, PointFacts
@@ -46,7 +47,7 @@ class Board:
         before = self.taken.get(dataset, DatasetFacts())
         if facts.error is not None:
             if str(before.error) != str(facts.error):
-                self._log.error("{dataset}: unable to read the vault: {reason}", dataset=dataset, reason=facts.error)
+                self._log.error(_("{dataset}: unable to read the vault: {reason}"), dataset=dataset, reason=facts.error)
             facts = DatasetFacts(before.newest, before.copies, facts.error)
         self.taken[dataset] = facts
         self.news.ring()
@@ -68,7 +69,7 @@ class Board:
         try:
             self.held |= await self._offload.db(self._newest_of, tenant)
         except JbackupdError as error:
-            self._log.error("{tenant}: unable to read what is held of it: {reason}", tenant=tenant, reason=error)
+            self._log.error(_("{tenant}: unable to read what is held of it: {reason}"), tenant=tenant, reason=error)
         self.news.ring()
 
     def _newest_of(self, tenant: TenantId) -> dict[DatasetId, PointFacts | None]:
@@ -91,7 +92,7 @@ class Board:
             declaration = self._epochs.declaration_of(lost)
             if declaration is not None and lost != line.site and line.epochs.get(lost, 0) < epoch:
                 await line.declare(encode_declaration(declaration))
-                self._log.info("{peer} was told that {site} is lost", peer=line.site, site=lost)
+                self._log.info(_("{peer} was told that {site} is lost"), peer=line.site, site=lost)
 
     async def send(self, line: Line, dataset: DatasetId, told: Callable[[Progress], None]) -> int:
         """Bring a dataset's points to a peer and look at the receipts; return how many points it signed for."""

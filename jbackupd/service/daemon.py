@@ -16,7 +16,7 @@ from jbackupd.continuity.pending import PendingDeclarations
 from jbackupd.model.clock import Clock, SystemClock
 from jbackupd.model.errors import InvariantError, JbackupdError
 from jbackupd.model.ids import DatasetId, SiteId, TenantId
-from jbackupd.model.texts import set_language
+from jbackupd.model.texts import _, set_language
 from jbackupd.model.units import Address
 from jbackupd.policy.deadline import Deadline
 from jbackupd.runtime.news import News
@@ -99,7 +99,7 @@ async def daemon(
         book = await offload.disk(JobBook.open, files, clock.now())
         stack.push_async_callback(offload.disk, book.close)
         if book.set_aside is not None:
-            log.error("the job book was damaged; it was set aside as {path}", path=book.set_aside)
+            log.error(_("the job book was damaged; it was set aside as {path}"), path=book.set_aside)
         tasks = await stack.enter_async_context(Supervisor(_reporter(log)))
         running = Daemon(
             config, live, epochs, pending, book, files, tasks, offload=offload, notifier=notifier, clock=clock, log=log
@@ -189,7 +189,7 @@ class Daemon:
         self._tasks.start("received points", self._follow_received)
         self._tasks.start("standing", self._tell_standing)
         self._notifier.ready()
-        self.log.info("site {site} is ready", site=settings.site.id)
+        self.log.info(_("site {site} is ready"), site=settings.site.id)
 
     async def run(self) -> int:
         """Go on until SIGTERM, SIGINT or a command ends it; SIGHUP reloads. Returns the exit code.
@@ -217,7 +217,7 @@ class Daemon:
     async def close(self) -> None:
         """Settle and close everything, whatever was opened."""
         self._notifier.stopping()
-        self.log.info("site {site} is stopping", site=self.live.settings.site.id)
+        self.log.info(_("site {site} is stopping"), site=self.live.settings.site.id)
         cut = asyncio.get_running_loop().call_later(STOP_SECONDS, self._cut_off)
         try:
             await self._tasks.stop("schedule")
@@ -246,7 +246,9 @@ class Daemon:
             except JbackupdError as error:
                 self._config_error = error
                 self.runner.news.ring()
-                self.log.error("the configuration was not taken, the one before stays in force: {reason}", reason=error)
+                self.log.error(
+                    _("the configuration was not taken, the one before stays in force: {reason}"), reason=error
+                )
                 raise
             finally:
                 self._notifier.ready()
@@ -280,7 +282,7 @@ class Daemon:
         await self.peer_set.follow()
         self._loaded_at, self._config_error = self.clock.now(), None
         self.runner.news.ring()
-        self.log.info("the configuration was taken: {path}", path=self._config)
+        self.log.info(_("the configuration was taken: {path}"), path=self._config)
 
     # What the verbs ask.
 
@@ -373,7 +375,7 @@ class Daemon:
             return None
         pages = Pages({"/metrics": self._metrics_page})
         where = await pages.open(address)
-        self.log.info("metrics at http://{address}/metrics", address=where)
+        self.log.info(_("metrics at http://{address}/metrics"), address=where)
         return pages
 
     async def _metrics_page(self) -> Page:
@@ -385,7 +387,7 @@ class Daemon:
         if self._stop.is_set():
             # Whoever asks twice does not want to wait; every state on disk survives it.
             os._exit(128 + number)
-        self.log.info("stopping: {signal}", signal=number.name)
+        self.log.info(_("stopping: {signal}"), signal=number.name)
         self.stop()
 
     def _on_hangup(self) -> None:
@@ -397,7 +399,7 @@ class Daemon:
             await self.reload()
 
     def _stalled(self, lanes: list[str]) -> None:
-        self.log.error("a worker makes no progress: {lanes}; the watchdog is not fed", lanes=", ".join(lanes))
+        self.log.error(_("a worker makes no progress: {lanes}; the watchdog is not fed"), lanes=", ".join(lanes))
 
     def _defect(self, where: str, error: Exception) -> None:
         self.log.defect(where, error)
@@ -406,7 +408,7 @@ class Daemon:
             self.stop()
 
     def _cut_off(self) -> None:
-        self.log.error("something did not settle in time and is cut off")
+        self.log.error(_("something did not settle in time and is cut off"))
         os._exit(1)
 
 
@@ -428,7 +430,7 @@ def standing(facts: Facts, clock: Clock) -> str:
 def _reporter(log: Log) -> Callable[[str, Exception, float], None]:
     def report(name: str, error: Exception, pause: float) -> None:
         if isinstance(error, JbackupdError):
-            log.error("{task} failed, again in {seconds} s: {reason}", task=name, seconds=round(pause), reason=error)
+            log.error(_("{task} failed, again in {seconds} s: {reason}"), task=name, seconds=round(pause), reason=error)
         else:
             log.defect(name, error)
 

@@ -29,7 +29,7 @@ Form = Literal["journal", "json", "text"]
 
 
 class Log:
-    """Writes to the log; every line is an English template that the sink translates and fills in.
+    """Writes to the log; every line is a template in the process's language, filled in by the sink.
 
     Args:
         logger: Where it goes.
@@ -72,7 +72,7 @@ def text_of(record: logging.LogRecord) -> str:
         return text[:MESSAGE_CHARACTERS_MAX]
     fields = {name: _shown(value) for name, value in record.__dict__["fields"].items()}
     try:
-        return str(_(template).format(**fields))[:MESSAGE_CHARACTERS_MAX]
+        return str(template.format(**fields))[:MESSAGE_CHARACTERS_MAX]
     except (KeyError, IndexError, ValueError):
         return str(template)
 
@@ -179,7 +179,7 @@ class _BoundedHandler(QueueHandler):
             self.queue.put_nowait(record)
             if self.dropped:
                 count, self.dropped = self.dropped, 0
-                Log().warning("{count} lines of the log found no room", count=count)
+                Log().warning(_("{count} lines of the log found no room"), count=count)
         except queue.Full:
             self.dropped += 1
 

@@ -8,6 +8,7 @@ from jbackupd.continuity.epoch import Epochs
 from jbackupd.model.clock import Clock
 from jbackupd.model.errors import NotFoundError, UsageError
 from jbackupd.model.ids import ObjectName, SiteId, TenantId
+from jbackupd.model.texts import _
 from jbackupd.model.units import Address
 from jbackupd.protocol.handshake import Own
 from jbackupd.runtime.news import News
@@ -74,7 +75,7 @@ class PeerSet:
             clock=self._clock,
         )
         await endpoint.start(address.host, address.port)
-        self._log.info("listening for peers at {host}:{port}", host=address.host, port=endpoint.port)
+        self._log.info(_("listening for peers at {host}:{port}"), host=address.host, port=endpoint.port)
         return endpoint
 
     async def use_endpoint(self, endpoint: Endpoint | None) -> None:
@@ -167,7 +168,7 @@ class PeerSet:
         if bytes_per_second is not None and bytes_per_second < 0:
             raise UsageError("a limit is 0 or more bytes per second")
         self.limits_of(site).send.set_rate(bytes_per_second)
-        self._log.info("the limit of {peer} is now {limit} bytes per second", peer=site, limit=bytes_per_second)
+        self._log.info(_("the limit of {peer} is now {limit} bytes per second"), peer=site, limit=bytes_per_second)
 
     def facts(self) -> dict[SiteId, PeerFacts]:
         """Return how each peer's line stands."""

@@ -18,6 +18,7 @@ from jbackupd.engine.replicate import Progress
 from jbackupd.model.clock import Clock
 from jbackupd.model.errors import JbackupdError, PeerError, Retry, TryLaterError
 from jbackupd.model.ids import DatasetId, SiteId
+from jbackupd.model.texts import _
 from jbackupd.runtime.news import News
 from jbackupd.runtime.supervisor import Backoff
 from jbackupd.service.log import Log
@@ -261,7 +262,8 @@ class PeerQueue:
         self._not_before.pop(wanted.dataset, None)
         if points:
             self._log.info(
-                "{dataset}: {peer} has signed for {count} points", dataset=wanted.dataset, peer=self.peer, count=points
+                _("{dataset}: {peer} has signed for {count} points"), dataset=wanted.dataset, peer=self.peer,
+                count=points,
             )
         else:
             # A point that was committed a moment ago, perhaps; never a loop that spins.
@@ -274,7 +276,7 @@ class PeerQueue:
         self._not_before[wanted.dataset] = self._clock.monotonic() + pause
         if str(self.state.troubles.get(wanted.dataset)) != str(error):
             self._log.error(
-                "{dataset}: unable to bring it to {peer}: {reason}", dataset=wanted.dataset, peer=self.peer,
+                _("{dataset}: unable to bring it to {peer}: {reason}"), dataset=wanted.dataset, peer=self.peer,
                 reason=error,
             )
         self.state.troubles[wanted.dataset] = error
@@ -282,13 +284,13 @@ class PeerQueue:
 
     def _came_up(self) -> None:
         self.state.up, self.state.error, self.state.changed_at = True, None, self._clock.now()
-        self._log.info("the link to {peer} is up", peer=self.peer)
+        self._log.info(_("the link to {peer} is up"), peer=self.peer)
         self.news.ring()
 
     def _went_down(self, error: JbackupdError) -> None:
         # One line when it goes, one when the reason changes: not one for each of a week's attempts.
         if self.state.up or str(self.state.error) != str(error):
-            self._log.warning("the link to {peer} is down: {reason}", peer=self.peer, reason=error)
+            self._log.warning(_("the link to {peer} is down: {reason}"), peer=self.peer, reason=error)
         if self.state.up or self.state.changed_at is None:
             self.state.changed_at = self._clock.now()
         self.state.up, self.state.error = False, error

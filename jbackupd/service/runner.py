@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from jbackupd.model.clock import Clock
 from jbackupd.model.errors import JbackupdError, TryLaterError
 from jbackupd.model.ids import DatasetId, TenantId
+from jbackupd.model.texts import _
 from jbackupd.runtime.news import News
 from jbackupd.runtime.offload import Offload, beat
 from jbackupd.service.jobs import Job, JobBook, JobEvent, JobProgress, ending_of
@@ -154,7 +155,7 @@ class Runner:
         last = self.book.last_result(job.record.subject)
         job.advance(JobProgress(bytes_expected=last.result.get("source_bytes") if last else None))
         self.news.ring()
-        self._log.info("{dataset}: backup begun (job {job})", dataset=job.record.subject, job=job.record.number)
+        self._log.info(_("{dataset}: backup begun (job {job})"), dataset=job.record.subject, job=job.record.number)
 
     async def _taken(self, dataset: DatasetId, job: Job) -> Taken:
         meter = _Meter(job, self._clock, lambda: self.stopping)
@@ -168,13 +169,13 @@ class Runner:
         await self._write(job, event, ended_at=self._clock.now(), result=result)
         if taken.incomplete:
             self._log.warning(
-                "{dataset}: point {sequence} is incomplete: {count} unreadable (job {job})",
+                _("{dataset}: point {sequence} is incomplete: {count} unreadable (job {job})"),
                 dataset=job.record.subject, sequence=result.get("sequence"), count=result.get("unreadable_files"),
                 job=job.record.number,
             )
         else:
             self._log.info(
-                "{dataset}: point {sequence} taken (job {job})",
+                _("{dataset}: point {sequence} taken (job {job})"),
                 dataset=job.record.subject, sequence=result.get("sequence"), job=job.record.number,
             )
 
@@ -184,7 +185,7 @@ class Runner:
             event = ending_of(error, stopping=self.stopping)
         if event is JobEvent.FAIL:
             self._log.error(
-                "{dataset}: no point: {reason} (job {job})", dataset=job.record.subject, reason=error,
+                _("{dataset}: no point: {reason} (job {job})"), dataset=job.record.subject, reason=error,
                 job=job.record.number,
             )
         if job.record.begun_at is None:
@@ -200,7 +201,7 @@ class Runner:
                 await self._offload.disk(self.book.write, after)
             except JbackupdError as error:
                 # A full disk must not hide how a job ended; the point is in the vault, or it is not.
-                self._log.error("unable to journal job {job}: {reason}", job=after.number, reason=error)
+                self._log.error(_("unable to journal job {job}: {reason}"), job=after.number, reason=error)
         job.turn(event, **changes)
 
     def _ended(self, task: asyncio.Task[None]) -> None:

@@ -13,7 +13,7 @@ from jbackupd.engine.survey import Survey, survey
 from jbackupd.model.clock import Clock
 from jbackupd.model.errors import JbackupdError, PeerError
 from jbackupd.model.ids import DatasetId, SiteId, TenantId
-from jbackupd.model.texts import language
+from jbackupd.model.texts import _, language
 from jbackupd.runtime.offload import Offload
 from jbackupd.service.board import Board
 from jbackupd.service.continuityverbs import ContinuityVerbs
@@ -97,7 +97,7 @@ class Succession:
             offload=self._offload.disk,
         )
         for alarm in found.alarms:
-            self._log.error("{tenant}: {reason}", tenant=tenant, reason=alarm)
+            self._log.error(_("{tenant}: {reason}"), tenant=tenant, reason=alarm)
         said: dict[str, Any] = {
             sighting.site: str(sighting.error) if sighting.error is not None else "ok" for sighting in found.sightings
         }
@@ -129,7 +129,7 @@ class Succession:
                 peer, store, tenant, verifiers=self._live.verifiers, datasets=[dataset], offload=self._offload.disk
             )
         except JbackupdError as error:
-            self._log.error("{dataset}: unable to fetch it from {peer}: {reason}", dataset=dataset, peer=peer.site,
+            self._log.error(_("{dataset}: unable to fetch it from {peer}: {reason}"), dataset=dataset, peer=peer.site,
                             reason=error)
             return False
         return True
@@ -154,9 +154,9 @@ class Succession:
             async with asyncio.timeout(ASK_SECONDS):
                 await self._board.greet(await self._peers.queue(site).use())
         except TimeoutError:
-            self._log.warning("{peer} does not answer and was not told of the declaration yet", peer=site)
+            self._log.warning(_("{peer} does not answer and was not told of the declaration yet"), peer=site)
         except JbackupdError as error:
-            self._log.warning("{peer} was not told of the declaration yet: {reason}", peer=site, reason=error)
+            self._log.warning(_("{peer} was not told of the declaration yet: {reason}"), peer=site, reason=error)
 
     def _premises_of(self, tenant: TenantId) -> Premises:
         return Premises(

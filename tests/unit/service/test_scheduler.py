@@ -143,7 +143,7 @@ def test_a_look_is_never_a_busy_loop(run, tmp_path) -> None:
         rig.scheduler.begin_due = counted  # type: ignore[method-assign]
         task = asyncio.create_task(rig.scheduler.run())
         while not rig.committed:
-            await asyncio.sleep(0)
+            await rig.runner.news.after(rig.runner.news.revision)
         await rig.settle()
         for _ in range(100):
             await asyncio.sleep(0)
