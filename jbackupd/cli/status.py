@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -15,27 +14,26 @@ from jbackupd.model.ids import DatasetId
 from jbackupd.model.texts import _
 from jbackupd.model.units import show_duration, show_rate, show_size
 
-WATCH_SECONDS = 2.0
-
 
 @click.command(help=_("Show how every dataset stands, or one."))
 @click.argument("name", required=False, metavar="[DATASET]")
-@click.option("--watch", is_flag=True, help=_("again and again, until interrupted"))
+@click.option("--watch", is_flag=True, help=_("again at every change, until interrupted"))
 @pass_frame
 def status(frame: Frame, name: str | None, watch: bool) -> None:
-    """Ask the daemon; exit code 10 when none is running."""
+    """Ask the daemon; exit code 10 when none is running. With --watch it tells of every change."""
     from jbackupd.service.client import call
 
-    state = frame.settings().site.state
     wanted = DatasetId.parse(name) if name else None
-    while True:
-        page = _only(call(state, "status"), wanted)
+
+    def show(page: dict[str, Any]) -> None:
         if watch and not frame.json:
             click.clear()
-        frame.emit(page, lambda page=page: _show(frame, page))  # type: ignore[misc]
-        if not watch:
-            return
-        time.sleep(WATCH_SECONDS)
+        chosen = _only(page, wanted)
+        frame.emit(chosen, lambda: _show(frame, chosen))
+
+    page = call(frame.settings().site.state, "status", show, watch=watch)
+    if not watch:
+        show(page)
 
 
 def _only(page: dict[str, Any], wanted: DatasetId | None) -> dict[str, Any]:
