@@ -19,7 +19,7 @@ RESIDENTS = 30_000
 @click.command(help=_("Play the whole story on this machine: three sites on loopback, a disaster, a recovery."))
 @click.option("--dir", "folder", metavar="DIR", help=_("where to play it; it stays. Without it a temporary folder"))
 @click.option("--keep", is_flag=True, help=_("leave the counter open until Ctrl-C"))
-@click.option("--residents", type=click.IntRange(100, 1_000_000), default=RESIDENTS, hidden=True)
+@click.option("--residents", type=click.IntRange(20_000, 1_000_000), default=RESIDENTS, hidden=True)
 @pass_frame
 def demo(frame: Frame, folder: str | None, keep: bool, residents: int) -> None:
     """Play it; any promise that is not kept is an error."""
