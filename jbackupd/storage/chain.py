@@ -126,9 +126,12 @@ class AuditChain:
                 handle.write(line)
                 handle.sync()
                 if known.entries == 0:
-                    self._files.sync_folder(self._path.rpartition("/")[0])
+                    self._sync_folder()
             except JbackupdError:
                 self._close()
+                # At once, for the next call may be another process's, which would take it for durable.
+                with contextlib.suppress(JbackupdError):
+                    self._withdraw(known.size)
                 raise
             self._unsure = b""
             self._known = ChainReport(entry.sequence, known.size + len(line), entry.digest)
@@ -159,7 +162,18 @@ class AuditChain:
             self._files.truncate(self._path, report.size)
         self._known = ChainReport(report.entries, report.size, report.head)
         self._handle = self._files.append(self._path)
+        if report.entries:
+            # A process that was killed may have left an entry, or the log's name, unsynced.
+            try:
+                self._handle.sync()
+                self._sync_folder()
+            except JbackupdError:
+                self._close()
+                raise
         return self._handle
+
+    def _sync_folder(self) -> None:
+        self._files.sync_folder(self._path.rpartition("/")[0])
 
     def _withdraw(self, size: int) -> None:
         """Cut off what a failed write left behind: after a failed sync it must not be taken for durable."""

@@ -2,7 +2,7 @@
 
 import time
 
-from tests.crash.journals import Append, OpenSessions, RaiseEpochs
+from tests.crash.journals import Append, Audit, OpenSessions, RaiseEpochs
 from tests.crash.local_backup import LocalBackup
 from tests.crash.mutants import MUTANTS
 from tests.crash.recovery import Recovery
@@ -18,7 +18,8 @@ def row(name: str, history: str, score: Score, begun: float) -> None:
 def main() -> None:
     print("| code | history | states | recoveries | violations | seconds |\n|---|---|---:|---:|---:|---:|")
     for scenario in (
-        LocalBackup(0), LocalBackup(1), Transfer(0), Transfer(1), Recovery(), RaiseEpochs(), OpenSessions(), Append(),
+        LocalBackup(0), LocalBackup(1), Transfer(0), Transfer(1), Recovery(), RaiseEpochs(), Audit(), OpenSessions(),
+        Append(),
     ):
         for sweep in (cut_everywhere, kill_everywhere, kill_then_cut):
             begun = time.monotonic()

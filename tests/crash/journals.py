@@ -1,4 +1,4 @@
-"""Scenarios: a journal, the epochs kept in one, and the keyring's sessions."""
+"""Scenarios: a journal, the epochs kept in one, the audit log, and the keyring's sessions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from jbackupd.catalog.database import Catalog
 from jbackupd.codec.signing import SiteSigner
 from jbackupd.continuity.epoch import Epochs
 from jbackupd.format.declaration import NONCE_BYTES, Statement, approve, declare, encode_declaration
+from jbackupd.model.clock import ManualClock
 from jbackupd.model.ids import SiteId
+from jbackupd.storage.chain import AuditChain, verify_chain
 from jbackupd.storage.journal import Journal
 from jbackupd.vault.keyring import Keyring
 from tests.crash.local_backup import LOCAL_KEY, START, TENANT, init
@@ -134,6 +136,38 @@ class RaiseEpochs:
         return Epochs(
             files, KYOTO, officers=lambda: {name: officer(name).public for name in OFFICERS}, needed=lambda: 2
         )
+
+    def essence(self, key: Key) -> object:
+        return key
+
+
+class Audit:
+    """The desk writes down who looked up whom, before it shows anything."""
+
+    name = "audit"
+    uses_catalog = False
+
+    def prepare(self) -> Key:
+        return ()
+
+    def open(self, files: MemoryFiles, catalog: Catalog) -> Callable[[], None]:
+        files.make_folder("audit")
+        chain = AuditChain(files, "audit/desk.chain", ManualClock(START))
+
+        def work() -> None:
+            for _ in range(3):
+                files.mark(Appended(chain.append({"clerk": "sato", "query": "いまり"}).sequence))
+
+        return work
+
+    def check(self, files: MemoryFiles, catalog: Catalog, facts: Sequence[object]) -> None:
+        files.make_folder("audit")
+        chain = AuditChain(files, "audit/desk.chain", ManualClock(START))
+        last = max((fact.number for fact in facts if isinstance(fact, Appended)), default=0)
+        assert chain.head.entries >= last, f"entry {last} was written down, {chain.head.entries} are there"
+        chain.append({"clerk": "sato", "query": "after"})
+        report = verify_chain(files, "audit/desk.chain")
+        assert (report.broken, report.torn_bytes) == (None, 0)
 
     def essence(self, key: Key) -> object:
         return key

@@ -1,12 +1,12 @@
-"""What a journal, the epochs, a recovery run and the keyring have said stays said, whatever fails."""
+"""What a journal, the epochs, the audit log, a recovery run and the keyring have said stays said, whatever fails."""
 
 import pytest
 
-from tests.crash.journals import Append, OpenSessions, RaiseEpochs
+from tests.crash.journals import Append, Audit, OpenSessions, RaiseEpochs
 from tests.crash.recovery import Recovery
 from tests.crash.rig import Scenario, cut_everywhere, kill_everywhere, kill_then_cut
 
-SCENARIOS = [Append(), RaiseEpochs(), OpenSessions(), Recovery()]
+SCENARIOS = [Append(), RaiseEpochs(), Audit(), OpenSessions(), Recovery()]
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda s: s.name)

@@ -5,14 +5,14 @@ import errno
 import pytest
 
 from jbackupd.model.errors import NoSpaceError
-from tests.crash.journals import Append, OpenSessions, RaiseEpochs
+from tests.crash.journals import Append, Audit, OpenSessions, RaiseEpochs
 from tests.crash.local_backup import LocalBackup
 from tests.crash.memory import FULL, READING
 from tests.crash.recovery import Recovery
 from tests.crash.rig import Scenario, Score, fail_everywhere
 from tests.crash.transfer import Transfer
 
-SMALL: list[Scenario] = [Append(), RaiseEpochs(), OpenSessions(), Recovery()]
+SMALL: list[Scenario] = [Append(), RaiseEpochs(), Audit(), OpenSessions(), Recovery()]
 FIRST: list[Scenario] = [LocalBackup(0), Transfer(1)]
 ALL: list[Scenario] = [*SMALL, LocalBackup(0), LocalBackup(1), Transfer(0), Transfer(1)]
 
