@@ -57,15 +57,6 @@ def call(state: str, verb: str, watch: Watch = lambda _: None, /, **arguments: A
     raise _gone()
 
 
-def is_running(state: str) -> bool:
-    """Tell whether a daemon answers for a state folder."""
-    try:
-        call(state, "ping")
-    except (NotFoundError, TryLaterError):
-        return False
-    return True
-
-
 @contextlib.contextmanager
 def _connection(state: str) -> Iterator[socket.socket]:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -60,6 +60,7 @@ COMMAND_PATIENCE_SECONDS = 600.0
 STOP_SECONDS = 75.0
 """Less than the unit's TimeoutStopSec; what has not settled by then is cut off, which everything here survives."""
 STANDING_SECONDS = 2.0
+STANDING_LONGEST_SECONDS = 60.0
 
 
 def run_daemon(config: str, settings: Settings, log: Log) -> int:
@@ -367,8 +368,11 @@ class Daemon:
     async def _tell_standing(self) -> None:
         """Keep the line of `systemctl status` true."""
         while True:
+            seen = self.news.revision
             self._notifier.status(standing(self.facts(), self.clock))
             await asyncio.sleep(STANDING_SECONDS)
+            # Ages grow without news.
+            await self.news.within(seen, STANDING_LONGEST_SECONDS)
 
     async def _new_pages(self, address: Address | None) -> Pages | None:
         if address is None:

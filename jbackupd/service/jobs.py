@@ -12,9 +12,7 @@ they are in the vault, whether or not the book says so.
 
 from __future__ import annotations
 
-import contextlib
-from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -32,9 +30,10 @@ from jbackupd.storage.durable import rename_durably, write_durably
 from jbackupd.storage.files import Files
 from jbackupd.storage.journal import Journal
 
-KEPT_JOBS = 500
-"""A month of daily jobs of 16 datasets; older results are in the log."""
-JOURNAL_RECORDS_MAX = 4 * KEPT_JOBS
+KEPT_JOBS = 32
+"""Of each dataset: a month of daily points; older results are in the log."""
+JOURNAL_SLACK = 1000
+"""The journal is rewritten at a start when it holds so many records more than twice what is kept."""
 JOURNAL = "jobs.journal"
 
 
@@ -178,8 +177,10 @@ class JobBook:
 
     def __init__(self, journal: Journal, records: Iterable[JobRecord]) -> None:
         self._journal = journal
-        self._records: dict[int, JobRecord] = {record.number: record for record in records}
-        self._next = max(self._records, default=0) + 1
+        self._records: dict[str, dict[int, JobRecord]] = {}
+        self._next = 1
+        for record in records:
+            self._keep(record)
         self.set_aside: str | None = None
         """Where a damaged journal was put at this start, or None."""
 
@@ -197,13 +198,13 @@ class JobBook:
             set_aside = f"{JOURNAL}.damaged-{now:%Y%m%dT%H%M%S}"
             rename_durably(files, JOURNAL, set_aside)
             journal, records = Journal.open(files, JOURNAL), []
-        if len(journal.records) > JOURNAL_RECORDS_MAX:
-            journal.close()
-            _rewrite(files, records)
-            journal = Journal.open(files, JOURNAL)
         book = cls(journal, records)
+        if len(journal.records) > 2 * len(book.records()) + JOURNAL_SLACK:
+            journal.close()
+            _rewrite(files, book.records())
+            book = cls(Journal.open(files, JOURNAL), book.records())
         book.set_aside = set_aside
-        for record in records:
+        for record in book.records():
             if record.state is JobState.RUNNING:
                 book.write(_lost(record, now))
         return book
@@ -216,11 +217,7 @@ class JobBook:
     def write(self, record: JobRecord) -> None:
         """Journal a job's state, durable. Blocks."""
         self._journal.append(msgspec.json.encode(record))
-        self._records[record.number] = record
-        if len(self._records) > KEPT_JOBS:
-            # One is enough: each call adds one at most.
-            with contextlib.suppress(StopIteration):
-                del self._records[next(n for n, old in self._records.items() if old.ended)]
+        self._keep(record)
 
     def close(self) -> None:
         """Close the journal. Blocks."""
@@ -228,7 +225,8 @@ class JobBook:
 
     def records(self) -> list[JobRecord]:
         """Return the journalled jobs, oldest first."""
-        return sorted(self._records.values(), key=lambda record: record.number)
+        found = [record for records in self._records.values() for record in records.values()]
+        return sorted(found, key=lambda record: record.number)
 
     def find(self, number: int) -> JobRecord:
         """Return a job by its number.
@@ -236,17 +234,17 @@ class JobBook:
         Raises:
             NotFoundError: It is unknown or forgotten.
         """
-        try:
-            return self._records[number]
-        except KeyError:
-            raise NotFoundError("there is no job {number}", "see 'jbackupd status'", number=number) from None
+        for records in self._records.values():
+            if number in records:
+                return records[number]
+        raise NotFoundError("there is no job {number}", "see 'jbackupd status'", number=number)
 
     def last_run(self, subject: str) -> LastRun | None:
         """Return what the schedule of a subject has to know; runs that the daemon itself stopped never were."""
         last: JobRecord | None = None
         failures = 0
-        for record in reversed(self.records()):
-            if record.subject != subject or record.state not in WITH_RESULT | WITHOUT_RESULT:
+        for record in self._newest_first(subject):
+            if record.state not in WITH_RESULT | WITHOUT_RESULT:
                 continue
             last = last or record
             if record.state in WITH_RESULT:
@@ -258,15 +256,26 @@ class JobBook:
 
     def last_result(self, subject: str) -> JobRecord | None:
         """Return the last job that brought a result."""
-        return next((r for r in reversed(self.records()) if r.subject == subject and r.state in WITH_RESULT), None)
+        return next((r for r in self._newest_first(subject) if r.state in WITH_RESULT), None)
 
     def last_end(self, subject: str) -> JobRecord | None:
         """Return the last job that ended, however it did."""
-        return next((r for r in reversed(self.records()) if r.subject == subject and r.ended), None)
+        return next((r for r in self._newest_first(subject) if r.ended), None)
+
+    def _newest_first(self, subject: str) -> Iterator[JobRecord]:
+        return reversed(self._records.get(subject, {}).values())
+
+    def _keep(self, record: JobRecord) -> None:
+        """Keep a record, and of each subject only the newest: its jobs begin in the order of their numbers."""
+        kept = self._records.setdefault(record.subject, {})
+        kept[record.number] = record
+        self._next = max(self._next, record.number + 1)
+        if len(kept) > KEPT_JOBS:
+            del kept[next(iter(kept))]
 
 
 def _fold(bodies: Iterable[bytes]) -> list[JobRecord]:
-    """Return the last state of each of the newest jobs, oldest first."""
+    """Return the last state of each job, oldest first."""
     records: dict[int, JobRecord] = {}
     for body in bodies:
         try:
@@ -274,7 +283,7 @@ def _fold(bodies: Iterable[bytes]) -> list[JobRecord]:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise FormatError("a record of {path} is not a job: {reason}", path=JOURNAL, reason=str(error)) from error
         records[record.number] = record
-    return list(deque((records[number] for number in sorted(records)), KEPT_JOBS))
+    return [records[number] for number in sorted(records)]
 
 
 def _rewrite(files: Files, records: Iterable[JobRecord]) -> None:

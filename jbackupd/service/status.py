@@ -9,7 +9,7 @@ from typing import Any
 
 import jbackupd
 from jbackupd.model.errors import JbackupdError
-from jbackupd.model.ids import DatasetId, SiteId, TenantId
+from jbackupd.model.ids import DatasetId, SiteId
 from jbackupd.policy.deadline import Deadline, deadline_of, worst
 from jbackupd.service.jobs import JobRecord
 from jbackupd.service.ledger import CopyFacts, DatasetFacts, PointFacts
@@ -195,8 +195,3 @@ def _error(error: JbackupdError | None) -> dict[str, Any] | None:
 
 def _time(moment: datetime | None) -> str | None:
     return None if moment is None else moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def tenants_of(settings: Settings) -> frozenset[TenantId]:
-    """Return the tenants whose data this site takes."""
-    return frozenset(tenant.id for tenant in settings.tenants)

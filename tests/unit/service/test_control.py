@@ -22,7 +22,7 @@ from jbackupd.model.errors import (
     TryLaterError,
     UsageError,
 )
-from jbackupd.service.client import call, is_running
+from jbackupd.service.client import call
 from jbackupd.service.control import Call, Control, NoArguments
 from jbackupd.service.wire import REQUEST_BYTES_MAX, Failure, decode_answer, error_of, failure_of
 
@@ -133,7 +133,7 @@ def test_a_caller_that_hangs_up_only_cancels_its_own_watching(run, tmp_path: Pat
             await desk.begun.wait()
             writer.close()
             await desk.cancelled.wait()
-            assert await asyncio.to_thread(is_running, str(tmp_path))
+            assert await asyncio.to_thread(call, str(tmp_path), "ping")
 
     run(scenario())
 
@@ -175,7 +175,7 @@ def test_the_socket_is_private_and_survives_a_left_over_one(run, tmp_path: Path)
             mode = os.stat(tmp_path / "control.sock").st_mode
             assert stat.S_ISSOCK(mode)
             assert stat.S_IMODE(mode) == 0o600
-            assert await asyncio.to_thread(is_running, str(tmp_path))
+            assert await asyncio.to_thread(call, str(tmp_path), "ping")
         assert not (tmp_path / "control.sock").exists()
 
     run(scenario())
@@ -187,7 +187,7 @@ def test_a_state_folder_with_a_long_path_works(run, tmp_path: Path) -> None:
 
     async def scenario() -> None:
         async with Desk(state):
-            assert await asyncio.to_thread(is_running, str(state))
+            assert await asyncio.to_thread(call, str(state), "ping")
 
     run(scenario())
 
