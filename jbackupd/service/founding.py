@@ -60,6 +60,7 @@ def found_vault(
             "{tenant} has a vault at this site already",
             "keep it: new keys would make new points unreadable with the shares that were handed out", tenant=tenant,
         )
+    _check_unused(files, store, tenant)
     folder = _new_folder(share_folder)
     _forget_unfinished(files, store, tenant)
     made = Keyring.create(files, tenant, local_key=identity.local_key, now=clock.now())
@@ -116,6 +117,18 @@ def _new_folder(path: str) -> PosixFiles:
             path=folder.root, reason=os.strerror(error.errno or 0),
         ) from error
     return folder
+
+
+def _check_unused(files: PosixFiles, store: ObjectStore, tenant: TenantId) -> None:
+    """Refuse to begin again where objects lie: a lost empty folder must not cost the keys of a vault."""
+    for kind in ObjectKind:
+        folder = f"{store.folder}/{kind.folder}"
+        if kind is not ObjectKind.KEY and files.exists(folder) and files.names(folder):
+            raise RefusedError(
+                "the vault of {tenant} is not whole, but holds {kind} objects: a folder of it is missing",
+                "make the missing folder of {path} again; new keys would make these objects unreadable",
+                tenant=tenant, kind=kind.name.lower(), path=store.folder,
+            )
 
 
 def _forget_unfinished(files: PosixFiles, store: ObjectStore, tenant: TenantId) -> None:

@@ -136,6 +136,7 @@ class ObjectStore:
 
     def settle_all(self) -> None:
         """Make the name of everything that is there durable; a run does so before it builds on what it found."""
+        self.create()
         packs = posixpath.join(self.folder, ObjectKind.PACK.folder)
         for spread in self.files.names(packs):
             self.files.sync_folder(posixpath.join(packs, spread))
