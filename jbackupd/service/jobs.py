@@ -175,8 +175,10 @@ class JobBook:
     Use `JobBook.open`.
     """
 
-    def __init__(self, journal: Journal, records: Iterable[JobRecord]) -> None:
+    def __init__(self, files: Files, journal: Journal, records: Iterable[JobRecord]) -> None:
+        self._files = files
         self._journal = journal
+        self._is_broken = False
         self._records: dict[str, dict[int, JobRecord]] = {}
         self._next = 1
         for record in records:
@@ -198,11 +200,11 @@ class JobBook:
             set_aside = f"{JOURNAL}.damaged-{now:%Y%m%dT%H%M%S}"
             rename_durably(files, JOURNAL, set_aside)
             journal, records = Journal.open(files, JOURNAL), []
-        book = cls(journal, records)
+        book = cls(files, journal, records)
         if len(journal.records) > 2 * len(book.records()) + JOURNAL_SLACK:
             journal.close()
             _rewrite(files, book.records())
-            book = cls(Journal.open(files, JOURNAL), book.records())
+            book = cls(files, Journal.open(files, JOURNAL), book.records())
         book.set_aside = set_aside
         for record in book.records():
             if record.state is JobState.RUNNING:
@@ -215,9 +217,18 @@ class JobBook:
         return Job(JobRecord(number, kind, subject, reason, JobState.QUEUED, now))
 
     def write(self, record: JobRecord) -> None:
-        """Journal a job's state, durable. Blocks."""
-        self._journal.append(msgspec.json.encode(record))
+        """Journal a job's state, durable. Blocks.
+
+        Raises:
+            NoSpaceError: The disk is full. As for any failure, the state is known until the daemon ends, and the next
+                call begins with the journal anew.
+        """
         self._keep(record)
+        if self._is_broken:
+            self._journal = Journal.open(self._files, JOURNAL)
+        self._is_broken = True
+        self._journal.append(msgspec.json.encode(record))
+        self._is_broken = False
 
     def close(self) -> None:
         """Close the journal. Blocks."""

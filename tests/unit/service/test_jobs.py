@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jbackupd.model.errors import InvariantError, NotFoundError
+from jbackupd.model.errors import InvariantError, NoSpaceError, NotFoundError
 from jbackupd.policy.schedule import LastRun
 from jbackupd.service.jobs import JOURNAL, JOURNAL_SLACK, Job, JobBook, JobEvent, JobProgress, JobState
 from jbackupd.service.wire import Failure
@@ -127,3 +127,21 @@ def test_the_time_left_is_told_where_it_can_be() -> None:
     assert JobProgress(bytes=50, seconds=10).seconds_left is None
     assert JobProgress(bytes=50, seconds=10, bytes_expected=100).seconds_left == 10
     assert JobProgress(bytes=150, seconds=10, bytes_expected=100).seconds_left == 0
+
+
+def test_after_a_full_disk_the_book_goes_on(files: PosixFiles) -> None:
+    book = JobBook.open(files, NOW)
+    handle = book._journal._handle
+    assert handle is not None
+
+    def full(data: bytes | memoryview) -> None:
+        raise NoSpaceError("unable to write the journal: no space left on device")
+
+    handle.write = full  # type: ignore[method-assign]
+    job = book.new("backup", JUKI, reason="schedule", now=NOW)
+    with pytest.raises(NoSpaceError):
+        book.write(job.turn(JobEvent.BEGIN, begun_at=NOW))
+    assert book.find(1).state is JobState.RUNNING
+    book.write(job.turn(JobEvent.FINISH, ended_at=NOW))
+    book.close()
+    assert JobBook.open(files, NOW).find(1).state is JobState.DONE
