@@ -1,20 +1,20 @@
 """The record of a recovery run: a journal whose fold is the run's state. Secrets are never in it.
 
-Each record is a JSON object with `event` and `at` (RFC 3339, UTC):
+Each record is a JSON object, see docs/format/run-journal.md:
 
-    begin     run, plan (the plan's text), plan_digest, lost_at, declared_at, declaration
-    resume    nothing more
-    step      step, do (a StepEvent), detail (of the outcome: counts, error) where there is one
-    end       proved
+    begin     at, version, run, plan (its text), plan_digest, lost_at, declared_at, declaration
+    resume    at
+    step      at, step, do (a StepEvent), detail (of the outcome: counts, error)
+    end       at, proved
 """
 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -25,6 +25,56 @@ from jbackupd.storage.files import Files
 from jbackupd.storage.journal import Journal
 
 FOLDER = "recovery"
+
+
+class Beginning(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="event", tag="begin",
+    rename={"plan_text": "plan", "begun_at": "at"},
+):
+    """What a run began with.
+
+    Attributes:
+        plan_text: The plan as it was.
+        plan_digest: Hex SHA-256 of that text.
+        lost_at: When the home site was lost, as far as known; RPO and RTO count from here.
+        declared_at: When the loss was declared; they count from here, where the loss is not known.
+        declaration: Id of the declaration in force.
+    """
+
+    run: str
+    plan_text: str
+    plan_digest: str
+    begun_at: datetime
+    lost_at: datetime | None = None
+    declared_at: datetime | None = None
+    declaration: str = ""
+    version: Literal[1] = 1
+
+
+class Resume(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="event", tag="resume"):
+    """A person lets it go on."""
+
+    at: datetime
+
+
+class StepNote(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="event", tag="step"):
+    """Something happens to a step."""
+
+    at: datetime
+    step: str
+    do: StepEvent
+    detail: dict[str, Any] = {}
+
+
+class End(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="event", tag="end"):
+    """Nothing more will begin."""
+
+    at: datetime
+    proved: bool
+
+
+RunEvent = Beginning | Resume | StepNote | End
+_decoder: msgspec.json.Decoder[RunEvent] = msgspec.json.Decoder(RunEvent)
 
 
 @dataclass(slots=True)
@@ -38,26 +88,6 @@ class StepRecord:
     detail: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Beginning:
-    """What a run began with.
-
-    Attributes:
-        plan_text: The plan as it was.
-        lost_at: When the home site was lost, as far as known; RPO counts from here.
-        declared_at: When the loss was declared; RTO counts from here, where it is known.
-        declaration: Id of the declaration in force.
-    """
-
-    run: str
-    plan_text: str
-    plan_digest: str
-    begun_at: datetime
-    lost_at: datetime | None = None
-    declared_at: datetime | None = None
-    declaration: str = ""
-
-
 class RunRecord:
     """One run, as its journal tells it; use `create` or `open`."""
 
@@ -66,11 +96,13 @@ class RunRecord:
         self.beginning = beginning
         self.plan = plan
         self.steps = {step.id: StepRecord() for step in plan.steps}
+        self.events: list[RunEvent] = []
+        """All that happened since the beginning, oldest first."""
         self.resumed_at: list[datetime] = []
         self.ended_at: datetime | None = None
         self.proved = False
         for raw in journal.records[1:]:
-            self._fold(_decode(raw))
+            self._fold_checked(_decode(raw))
 
     @classmethod
     def create(cls, files: Files, beginning: Beginning, plan: Plan) -> RunRecord:
@@ -80,15 +112,11 @@ class RunRecord:
         journal = Journal.open(files, posixpath.join(folder, "journal"))
         if journal.records:
             raise InvariantError("two runs have one name")
-        journal.append(msgspec.json.encode({
-            "event": "begin", "at": beginning.begun_at, "run": beginning.run, "plan": beginning.plan_text,
-            "plan_digest": beginning.plan_digest, "lost_at": beginning.lost_at,
-            "declared_at": beginning.declared_at, "declaration": beginning.declaration,
-        }))
+        journal.append(msgspec.json.encode(beginning))
         return cls(journal, beginning, plan)
 
     @classmethod
-    def open(cls, files: Files, run: str, parse: Any) -> RunRecord:
+    def open(cls, files: Files, run: str, parse: Callable[[str], Plan]) -> RunRecord:
         """Read a run's journal; only whoever holds the state folder's lock may append to it.
 
         Args:
@@ -99,17 +127,15 @@ class RunRecord:
             DamageError: The journal is damaged.
         """
         path = posixpath.join(run_folder(run), "journal")
-        if not files.exists(path):
+        if "/" in run or not files.exists(path):
             raise NotFoundError("there is no recovery run {run}", "see 'jbackupd recovery history'", run=run)
         journal = Journal.open(files, path)
         if not journal.records:
             raise NotFoundError("the recovery run {run} did not begin", "run the plan again", run=run)
         first = _decode(journal.records[0])
-        beginning = Beginning(
-            first["run"], first["plan"], first["plan_digest"], _moment(first["at"]), _moment_or_none(first["lost_at"]),
-            _moment_or_none(first["declared_at"]), first["declaration"],
-        )
-        return cls(journal, beginning, parse(beginning.plan_text))
+        if not isinstance(first, Beginning):
+            raise _malformed(run)
+        return cls(journal, first, parse(first.plan_text))
 
     @property
     def states(self) -> dict[str, StepState]:
@@ -119,37 +145,46 @@ class RunRecord:
     def note_step(self, step: str, event: StepEvent, at: datetime, detail: Mapping[str, Any] | None = None) -> None:
         """Note what happens to a step; durable before this returns, and only then true."""
         STEP_MACHINE.next(self.steps[step].state, event)
-        self._note({"event": "step", "at": at, "step": step, "do": event.value, "detail": dict(detail or {})})
+        self._note(StepNote(at, step, event, dict(detail or {})))
 
     def note_resume(self, at: datetime) -> None:
         """Note that a person has resumed the run."""
-        self._note({"event": "resume", "at": at})
+        self._note(Resume(at))
 
     def note_end(self, at: datetime, *, proved: bool) -> None:
         """Note that nothing more will begin."""
-        self._note({"event": "end", "at": at, "proved": proved})
+        self._note(End(at, proved))
 
     def close(self) -> None:
         """Close the journal."""
         self._journal.close()
 
-    def _note(self, record: dict[str, Any]) -> None:
-        raw = msgspec.json.encode(record)
+    def _note(self, event: RunEvent) -> None:
+        raw = msgspec.json.encode(event)
         self._journal.append(raw)
+        # What is in the journal counts, not what was meant: a time has microseconds there, a tuple is a list.
         self._fold(_decode(raw))
 
-    def _fold(self, record: dict[str, Any]) -> None:
-        at = _moment(record["at"])
-        match record["event"]:
-            case "step":
-                self._fold_step(self.steps[record["step"]], StepEvent(record["do"]), at, record["detail"])
-            case "resume":
+    def _fold_checked(self, event: RunEvent) -> None:
+        """Take in an event of a journal that another version, or nobody of ours, may have written."""
+        if isinstance(event, StepNote) and (
+            event.step not in self.steps or not STEP_MACHINE.allows(self.steps[event.step].state, event.do)
+        ):
+            raise _malformed(self.beginning.run)
+        self._fold(event)
+
+    def _fold(self, event: RunEvent) -> None:
+        self.events.append(event)
+        match event:
+            case StepNote(at=at, step=step, do=do, detail=detail):
+                self._fold_step(self.steps[step], do, at, detail)
+            case Resume(at=at):
                 self.resumed_at.append(at)
-                self.ended_at = None
-            case "end":
-                self.ended_at, self.proved = at, record["proved"]
-            case _:
-                raise FormatError("a recovery run's journal holds an unknown record")
+                self.ended_at, self.proved = None, False
+            case End(at=at, proved=proved):
+                self.ended_at, self.proved = at, proved
+            case Beginning():
+                raise _malformed(self.beginning.run)
 
     @staticmethod
     def _fold_step(step: StepRecord, event: StepEvent, at: datetime, detail: Mapping[str, Any]) -> None:
@@ -169,22 +204,19 @@ def run_folder(run: str) -> str:
 
 def run_names(files: Files) -> list[str]:
     """Return all runs, oldest first: their names begin with the time."""
-    return files.names(FOLDER) if files.exists(FOLDER) else []
+    names = files.names(FOLDER) if files.exists(FOLDER) else []
+    return [name for name in names if files.exists(posixpath.join(run_folder(name), "journal"))]
 
 
-def _decode(raw: bytes) -> dict[str, Any]:
+def _decode(raw: bytes) -> RunEvent:
     try:
-        record = msgspec.json.decode(raw)
+        return _decoder.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise FormatError("a recovery run's journal holds a malformed record") from error
-    if not isinstance(record, dict):
-        raise FormatError("a recovery run's journal holds a malformed record")
-    return record
 
 
-def _moment(text: str) -> datetime:
-    return datetime.fromisoformat(text)
-
-
-def _moment_or_none(text: str | None) -> datetime | None:
-    return None if text is None else _moment(text)
+def _malformed(run: str) -> FormatError:
+    return FormatError(
+        "the journal of the recovery run {run} holds a record that does not fit the ones before",
+        "it may be of a newer version; run the plan again with this one", run=run,
+    )

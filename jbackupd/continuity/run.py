@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -18,6 +19,8 @@ from jbackupd.continuity.plan import (
 from jbackupd.continuity.record import RunRecord
 from jbackupd.model.clock import Clock
 from jbackupd.model.errors import JbackupdError, TryLaterError
+from jbackupd.model.units import show_duration
+from jbackupd.runtime.offload import settled
 from jbackupd.settings.plan import Step
 
 STEPS_AT_ONCE = 2
@@ -31,8 +34,10 @@ class Actions(Protocol):
     ):
         """Do a step and return what to note of it: plain values, no secrets.
 
+        When the step's time is over it is cancelled, and must settle what it has begun before it passes that on.
+
         Args:
-            stopped: Set when the step's time is over; blocking work ends soon after.
+            stopped: Set at the same moment; work in threads ends soon after.
             tell: Takes progress, from any thread.
 
         Raises:
@@ -48,44 +53,49 @@ class Run:
         record: New, or opened to be resumed.
         actions: Does the deeds.
         clock: Dates them.
-        tell: Hears of every change of a step, and of progress; must not block.
+        tell: Hears of every change of a step, and of progress; called from any thread, must not block.
+        defect: Hears of exceptions that are not of our tree, with where they came up.
     """
 
     def __init__(
         self, record: RunRecord, actions: Actions, clock: Clock,
         tell: Callable[[str, Mapping[str, Any]], None] = lambda _step, _news: None,
+        defect: Callable[[str, Exception], None] = lambda _where, _error: None,
     ) -> None:
         self.record = record
         self._actions = actions
         self._clock = clock
         self._tell = tell
+        self._defect = defect
+        self._writing = asyncio.Lock()
 
-    def prepare_again(self) -> None:
-        """Let everything that has to be done again be pending; for a run that is resumed by a person."""
-        now = self._clock.now()
-        self.record.note_resume(now)
-        for step in steps_to_repeat(self.record.plan, self.record.states):
-            self._note(step, StepEvent.AGAIN)
-
-    async def go(self) -> bool:
+    async def go(self, *, again: bool = False) -> bool:
         """Do everything that can be done; return whether every step is done.
 
         A cancel lets the deeds that are under way settle; their steps stay noted as running.
+
+        Args:
+            again: A person resumes the run: what has to be done again is pending first.
+
+        Raises:
+            JbackupdError: The journal cannot be written; the run stands where it says.
         """
-        under_way: dict[asyncio.Task[None], Step] = {}
+        under_way: set[asyncio.Task[None]] = set()
         try:
+            if again:
+                await self._prepare_again()
             while True:
-                self._skip_what_cannot_begin()
-                running = {step.id for step in under_way.values()}
-                for step in ready_steps(self.record.plan, self.record.states):
-                    if len(under_way) < STEPS_AT_ONCE and step.id not in running:
-                        self._note(step, StepEvent.BEGIN)
-                        under_way[asyncio.create_task(self._do(step))] = step
+                await self._skip_what_cannot_begin()
+                # Asked anew for each step: while one is being noted, another may fail and halt the run.
+                while len(under_way) < STEPS_AT_ONCE and (
+                    ready := ready_steps(self.record.plan, self.record.states)
+                ):
+                    await self._note(ready[0], StepEvent.BEGIN)
+                    under_way.add(asyncio.create_task(self._do(ready[0]), name=f"step {ready[0].id}"))
                 if not under_way:
                     break
-                finished, _ = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+                finished, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
                 for task in finished:
-                    del under_way[task]
                     task.result()
         finally:
             for task in under_way:
@@ -93,39 +103,75 @@ class Run:
             await asyncio.gather(*under_way, return_exceptions=True)
         assert is_over(self.record.plan, self.record.states)
         proved = is_proved(self.record.plan, self.record.states)
-        self.record.note_end(self._clock.now(), proved=proved)
+        await self._write(functools.partial(self.record.note_end, self._clock.now(), proved=proved))
         return proved
+
+    async def _prepare_again(self) -> None:
+        await self._write(functools.partial(self.record.note_resume, self._clock.now()))
+        for step in steps_to_repeat(self.record.plan, self.record.states):
+            await self._note(step, StepEvent.AGAIN)
 
     async def _do(self, step: Step) -> None:
         stopped = threading.Event()
-        deed = asyncio.create_task(self._actions.perform(step, stopped, lambda news: self._tell(step.id, news)))
+        deed = asyncio.create_task(self._actions.perform(step, stopped, functools.partial(self._tell, step.id)))
         try:
             finished, _ = await asyncio.wait({deed}, timeout=step.timeout.total_seconds())
-            stopped.set()
-            # A deed in a thread cannot be cancelled: it looks at `stopped` and ends by itself.
-            detail = await deed
             if not finished:
-                raise TryLaterError(
-                    "the step {step} took longer than {timeout}", "resume the run with 'jbackupd recovery resume'",
-                    step=step.id, timeout=step.timeout,
-                )
+                await _end(deed, stopped)
+                raise _too_slow(step)
+            detail = deed.result()
         except asyncio.CancelledError:
-            stopped.set()
-            await asyncio.gather(deed, return_exceptions=True)
+            await _end(deed, stopped)
             raise
         except JbackupdError as error:
-            self._note(step, StepEvent.FAIL, failure(error))
+            await self._note(step, StepEvent.FAIL, failure(error))
+        except Exception as error:
+            # A defect of ours in one step must not leave a town without the others.
+            await self._note(step, StepEvent.FAIL, defect(error))
+            self._defect(f"step {step.id}", error)
         else:
-            self._note(step, StepEvent.FINISH, detail)
+            await self._note(step, StepEvent.FINISH, detail)
 
-    def _skip_what_cannot_begin(self) -> None:
+    async def _skip_what_cannot_begin(self) -> None:
         while skipped := skipped_steps(self.record.plan, self.record.states):
             for step in skipped:
-                self._note(step, StepEvent.SKIP)
+                await self._note(step, StepEvent.SKIP)
 
-    def _note(self, step: Step, event: StepEvent, detail: Mapping[str, Any] | None = None) -> None:
-        self.record.note_step(step.id, event, self._clock.now(), detail)
+    async def _note(self, step: Step, event: StepEvent, detail: Mapping[str, Any] | None = None) -> None:
+        await self._write(functools.partial(self.record.note_step, step.id, event, self._clock.now(), detail))
         self._tell(step.id, {"event": event.value, **(detail or {})})
+
+    async def _write(self, note: Callable[[], None]) -> None:
+        """Append to the journal in a thread, one at a time: a sync takes seconds on a disk that restores fill."""
+        async with self._writing:
+            await settled(asyncio.to_thread(note))
+
+
+async def _end(deed: asyncio.Task[Any], stopped: threading.Event) -> None:
+    """End a deed and wait for it: what is in a thread looks at `stopped`, anything else is cancelled."""
+    stopped.set()
+    deed.cancel()
+    await settled(asyncio.wait({deed}))
+    if not deed.cancelled():
+        # Whatever it ended with, its time was over before.
+        deed.exception()
+
+
+def _too_slow(step: Step) -> TryLaterError:
+    return TryLaterError(
+        "the step {step} took longer than {timeout}",
+        "if it only needs more time, go on with 'jbackupd recovery resume': what was done stays done",
+        step=step.id, timeout=show_duration(step.timeout.total_seconds()),
+    )
+
+
+def defect(error: Exception) -> dict[str, Any]:
+    """Return an exception that is not of our tree as a run's journal keeps it."""
+    return {
+        "error": {"code": "defect", "exit_code": JbackupdError.exit_code,
+                  "message": f"this is a defect of jbackupd: {type(error).__name__}: {error}"[:500],
+                  "hint": "report it with the daemon's log"},
+    }
 
 
 def failure(error: JbackupdError) -> dict[str, Any]:

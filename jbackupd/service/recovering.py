@@ -172,9 +172,7 @@ class Recoveries:
 
         async def go() -> bool:
             try:
-                if again:
-                    run.prepare_again()
-                return await run.go()
+                return await run.go(again=again)
             finally:
                 for queue in self._live[name].watchers:
                     queue.put_nowait(None)

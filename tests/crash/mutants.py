@@ -25,7 +25,7 @@ from jbackupd.codec.hashing import name_of
 from jbackupd.codec.hpke import RecipientPublic
 from jbackupd.continuity.epoch import Epochs
 from jbackupd.continuity.plan import StepEvent
-from jbackupd.continuity.record import RunRecord
+from jbackupd.continuity.record import RunEvent, RunRecord, StepNote
 from jbackupd.format.declaration import decode_declaration
 from jbackupd.format.index import IndexedPack
 from jbackupd.format.key import KeyRole, seal_key
@@ -253,11 +253,11 @@ def _epoch_is_answered_before_it_is_kept(patch: pytest.MonkeyPatch) -> None:
 def _steps_begin_unnoted(patch: pytest.MonkeyPatch) -> None:
     note = RunRecord._note
 
-    def late(self: RunRecord, record: dict[str, Any]) -> None:
-        if record.get("do") == StepEvent.BEGIN.value:
-            self._fold({**record, "at": record["at"].isoformat()})
+    def late(self: RunRecord, event: RunEvent) -> None:
+        if isinstance(event, StepNote) and event.do is StepEvent.BEGIN:
+            self._fold(event)
         else:
-            note(self, record)
+            note(self, event)
 
     patch.setattr(RunRecord, "_note", late)
 

@@ -114,9 +114,7 @@ class Recovery:
                 files.mark(Done(step))
 
         run = Run(record, deeds, ManualClock(START), tell)
-        if resumed:
-            run.prepare_again()
-        if not asyncio.run(run.go()):
+        if not asyncio.run(run.go(again=resumed)):
             codes = {step.detail["error"]["code"] for step in record.steps.values() if "error" in step.detail}
             raise NoSpaceError("a step failed") if codes == {"no-space"} else StorageError("a step failed")
         return deeds.done

@@ -121,10 +121,7 @@ def begin(files: PosixFiles, plan: Plan | None = None) -> RunRecord:
 
 
 def go(record: RunRecord, deeds: Deeds, *, again: bool = False) -> bool:
-    run = Run(record, deeds, deeds.clock)
-    if again:
-        run.prepare_again()
-    return asyncio.run(run.go())
+    return asyncio.run(Run(record, deeds, deeds.clock).go(again=again))
 
 
 def test_a_run_does_every_step_once_and_tells_what_it_reached(tmp_path: Path) -> None:
