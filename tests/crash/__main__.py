@@ -2,6 +2,7 @@
 
 import time
 
+from tests.crash.founding import Founding
 from tests.crash.journals import Append, Audit, OpenSessions, RaiseEpochs
 from tests.crash.local_backup import LocalBackup
 from tests.crash.mutants import MUTANTS
@@ -19,7 +20,7 @@ def main() -> None:
     print("| code | history | states | recoveries | violations | seconds |\n|---|---|---:|---:|---:|---:|")
     for scenario in (
         LocalBackup(0), LocalBackup(1), Transfer(0), Transfer(1), Recovery(), RaiseEpochs(), Audit(), OpenSessions(),
-        Append(),
+        Append(), Founding(),
     ):
         for sweep in (cut_everywhere, kill_everywhere, kill_then_cut):
             begun = time.monotonic()
