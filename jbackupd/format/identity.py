@@ -93,7 +93,7 @@ def decode_card(data: bytes, kind: CardKind) -> Card:
     except (KeyError, ValueError, binascii.Error) as error:
         raise FormatError("the card is malformed") from error
     if card.kind is not kind or not is_word(card.id) or len(ssh) != (SSH_PUBLIC_BYTES if kind is CardKind.SITE else 0):
-        raise FormatError("the card is not a {kind} card", kind=kind.value)
+        raise FormatError("the card is not of the kind that is needed here: {kind}", kind=kind.value)
     return card
 
 

@@ -95,8 +95,9 @@ def decode_key(data: bytes) -> KeyObject:
         or len(public) != expected_public or len(recipient) != FINGERPRINT_BYTES or len(label) > 32
     ):
         raise FormatError("a key object is out of range")
-    if public:
-        RecipientPublic(public)
+    fingerprint = RecipientPublic(public).fingerprint if public else b""
+    if role == KeyRole.TENANT and fingerprint != recipient:
+        raise FormatError("a key object is out of range")
     return KeyObject(KeyRole(role), TenantId(tenant), key_id, label, public, recipient, sealed)
 
 
