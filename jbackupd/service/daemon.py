@@ -14,7 +14,7 @@ from typing import Any
 from jbackupd.continuity.epoch import Epochs
 from jbackupd.continuity.pending import PendingDeclarations
 from jbackupd.model.clock import Clock, SystemClock
-from jbackupd.model.errors import InvariantError, JbackupdError
+from jbackupd.model.errors import InvariantError, JbackupdError, TryLaterError
 from jbackupd.model.ids import DatasetId, SiteId, TenantId
 from jbackupd.model.texts import _, set_language
 from jbackupd.model.units import Address
@@ -141,6 +141,7 @@ class Daemon:
         self._broken: InvariantError | None = None
         self._stop = asyncio.Event()
         self._reloading = asyncio.Lock()
+        self._is_closing = False
         self._received = News()
         self._received_tenants: set[TenantId] = set()
         self._reload_task: asyncio.Task[None] | None = None
@@ -217,11 +218,14 @@ class Daemon:
 
     async def close(self) -> None:
         """Settle and close everything, whatever was opened."""
+        self._is_closing = True
         self._notifier.stopping()
         self.log.info(_("site {site} is stopping"), site=self.live.settings.site.id)
         cut = asyncio.get_running_loop().call_later(STOP_SECONDS, self._cut_off)
         try:
-            await self._tasks.stop("schedule")
+            async with self._reloading:
+                # A reload that is under way opens what is closed below.
+                await self._tasks.stop("schedule")
             await self._succession.close()
             await self.runner.stop()
             await self.peer_set.close()
@@ -240,6 +244,8 @@ class Daemon:
             JbackupdError: The new configuration is not good; the old one stays in force.
         """
         async with self._reloading:
+            if self._is_closing:
+                raise TryLaterError("the daemon is stopping", "start it again: it reads its configuration then")
             self._notifier.reloading()
             try:
                 # A caller that hangs up must not leave half of a configuration in force.

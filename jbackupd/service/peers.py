@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from jbackupd.continuity.epoch import Epochs
+from jbackupd.format.identity import Card
 from jbackupd.model.clock import Clock
 from jbackupd.model.errors import NotFoundError, UsageError
 from jbackupd.model.ids import ObjectName, SiteId, TenantId
@@ -50,7 +51,7 @@ class PeerSet:
         self._log = log
         self._above = above
         self._queues: dict[SiteId, PeerQueue] = {}
-        self._begun: dict[SiteId, tuple[Peer, bytes]] = {}
+        self._begun: dict[SiteId, tuple[Peer, Card]] = {}
         self._limits: dict[SiteId, Limits] = {}
         self._endpoint: Endpoint | None = None
         identity = live.identity
@@ -86,16 +87,16 @@ class PeerSet:
 
     async def follow(self) -> None:
         """Let queues and limits be those of the configuration in force."""
-        wanted = {peer.id: (peer, self._live.cards[peer.id].ssh_public) for peer in self._live.settings.peers}
+        wanted = {peer.id: (peer, self._live.cards[peer.id]) for peer in self._live.settings.peers}
         for site in [site for site, begun in self._begun.items() if wanted.get(site) != begun]:
             await self._tasks.stop(_task(site))
             del self._begun[site], self._queues[site]
         for gone in self._limits.keys() - wanted.keys():
             del self._limits[gone]
-        for site, (peer, key) in wanted.items():
+        for site, (peer, card) in wanted.items():
             self.limits_of(site).send.set_rate(peer.limit_bytes_per_second)
             if site not in self._begun and peer.address is not None:
-                self._begun[site] = (peer, key)
+                self._begun[site] = (peer, card)
                 self._queues[site] = self._new_queue(site, peer.address)
                 self._tasks.start(_task(site), self._queues[site].run)
 
