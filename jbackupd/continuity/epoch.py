@@ -88,7 +88,7 @@ class Epochs:
 
         Raises:
             FormatError: It is malformed.
-            IdentityError: An approval is false.
+            ApprovalError: An approval is false.
             RefusedError: It has too few approvals.
             ChainError: Another declaration with the same or a higher epoch is known for that site.
         """

@@ -81,7 +81,7 @@ class PendingDeclarations:
             The declaration with all approvals so far, and what is still missing; None if it is in force now.
 
         Raises:
-            IdentityError: An approval is false; nothing was changed.
+            ApprovalError: An approval is false; nothing was changed.
             ChainError: Another declaration about the site is in force.
         """
         path = _path(given.id)

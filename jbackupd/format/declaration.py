@@ -22,7 +22,7 @@ import blake3
 import msgspec
 
 from jbackupd.codec.signing import SIGNATURE_BYTES, SiteSigner, SiteVerifier
-from jbackupd.model.errors import FormatError, IdentityError, RefusedError
+from jbackupd.model.errors import ApprovalError, FormatError, IdentityError, RefusedError
 from jbackupd.model.ids import SiteId, is_word
 
 MAGIC = b"JBDECL\x01\x00"
@@ -154,33 +154,42 @@ def approve(declaration: Declaration, officer: str, signer: SiteSigner) -> Appro
 def check_approvals(declaration: Declaration, officers: Mapping[str, SiteVerifier], *, needed: int) -> None:
     """Check that enough known officers have approved.
 
+    An officer who is not known here counts for nothing: the lists of two sites may differ for a while, and enough
+    others are enough. A known officer's signature that does not fit is always refused.
+
     Raises:
         RefusedError: There are too few; the message tells how many count, the hint what to do.
-        IdentityError: An approval is of nobody known or does not fit; the message names the officer.
+        ApprovalError: A signature does not fit, or there are too few and one is of nobody known; the message names
+            the officer.
     """
-    approved: set[str] = set()
+    strangers = [approval.officer for approval in declaration.approvals if approval.officer not in officers]
+    approved = {approval.officer for approval in declaration.approvals if approval.officer in officers}
     for approval in declaration.approvals:
-        verifier = officers.get(approval.officer)
-        if verifier is None:
-            raise IdentityError(
-                "{officer} approved the declaration {id} but is no officer here",
-                "add the officer's card to the configuration, if that is right",
-                officer=approval.officer, id=declaration.id,
-            )
-        try:
-            verifier.verify(APPROVAL_CONTEXT, declaration.signed, approval.signature)
-        except IdentityError as error:
-            raise IdentityError(
-                "the approval of {officer} does not fit the declaration {id}: it was altered, or made for another one",
-                "let the officer approve it again", officer=approval.officer, id=declaration.id,
-            ) from error
-        approved.add(approval.officer)
-    if len(approved) < needed:
-        raise RefusedError(
-            "the declaration {id} has {given} of {needed} approvals",
-            "let another officer approve it with 'jbackupd site approve {id}'",
-            id=declaration.id, given=len(approved), needed=needed,
+        if approval.officer in approved:
+            _check_signature(declaration, approval, officers[approval.officer])
+    if len(approved) >= needed:
+        return
+    if strangers:
+        raise ApprovalError(
+            "{officer} approved the declaration {id} but is no officer here",
+            "add the officer's card to the configuration, if that is right",
+            officer=", ".join(strangers), id=declaration.id,
         )
+    raise RefusedError(
+        "the declaration {id} has {given} of {needed} approvals",
+        "let another officer approve it with 'jbackupd site approve {id}'",
+        id=declaration.id, given=len(approved), needed=needed,
+    )
+
+
+def _check_signature(declaration: Declaration, approval: Approval, verifier: SiteVerifier) -> None:
+    try:
+        verifier.verify(APPROVAL_CONTEXT, declaration.signed, approval.signature)
+    except IdentityError as error:
+        raise ApprovalError(
+            "the approval of {officer} does not fit the declaration {id}: it was altered, or made for another one",
+            "let the officer approve it again", officer=approval.officer, id=declaration.id,
+        ) from error
 
 
 def _join(signed: bytes, approvals: tuple[Approval, ...]) -> bytes:

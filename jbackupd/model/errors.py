@@ -115,6 +115,12 @@ class ChainError(RefusedError):
     code = "chain"
 
 
+class ApprovalError(RefusedError):
+    """An approval is of nobody known here, or does not fit what it stands under; the message names the officer."""
+
+    code = "approval"
+
+
 class KeyringError(JbackupdError):
     """A key is missing, wrong or damaged."""
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from jbackupd.continuity.epoch import Epochs
 from jbackupd.engine.replicate import Progress, replicate
 from jbackupd.format.declaration import encode_declaration
-from jbackupd.model.errors import JbackupdError
+from jbackupd.model.errors import JbackupdError, RefusedError
 from jbackupd.model.ids import DatasetId, SiteId, TenantId
 from jbackupd.model.texts import _
 from jbackupd.runtime.news import News
@@ -91,8 +91,18 @@ class Board:
         for lost, epoch in self._epochs.known().items():
             declaration = self._epochs.declaration_of(lost)
             if declaration is not None and lost != line.site and line.epochs.get(lost, 0) < epoch:
-                await line.declare(encode_declaration(declaration))
-                self._log.info(_("{peer} was told that {site} is lost"), peer=line.site, site=lost)
+                await self._declare(line, lost, encode_declaration(declaration))
+
+    async def _declare(self, line: Line, lost: SiteId, declaration: bytes) -> None:
+        try:
+            await line.declare(declaration)
+        except RefusedError as error:
+            # Its list of officers may be older than ours: no reason to carry it nothing else.
+            self._log.error(
+                _("{peer} does not accept that {site} is lost: {reason}"), peer=line.site, site=lost, reason=error
+            )
+        else:
+            self._log.info(_("{peer} was told that {site} is lost"), peer=line.site, site=lost)
 
     async def send(self, line: Line, dataset: DatasetId, told: Callable[[Progress], None]) -> int:
         """Bring a dataset's points to a peer and look at the receipts; return how many points it signed for."""
