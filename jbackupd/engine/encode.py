@@ -17,7 +17,7 @@ from jbackupd.vault.reader import FrameReader
 from jbackupd.vault.writer import EncodedFrame, PackWriter
 
 WORKERS = 2
-AHEAD = 4
+AHEAD = 2
 """Closed drafts that may wait: at most 4 MiB each, with their bases."""
 
 

@@ -17,8 +17,8 @@ from jbackupd.model.ids import FrameId, ObjectKind, ObjectName, ObjectRef, Tenan
 from jbackupd.model.records import Extent
 from jbackupd.vault.store import ObjectStore
 
-CACHE_BYTES = 96 * 1024 * 1024
-"""Holds the closure of a frame (at most 64 MiB) and what two workers read beside it."""
+CACHE_BYTES = 64 * 1024 * 1024
+"""As much as the closure of one frame may need; a day's frames need their neighbours again at once."""
 READ_AHEAD = 2
 OPENERS_MAX = 256
 DEPTH_MAX = 64
