@@ -45,7 +45,6 @@ class StoredPoint:
     name: ObjectName
     header: PointHeader
     length: int
-    sealed_body: bytes
 
     @property
     def label(self) -> str:
@@ -172,7 +171,7 @@ class PointList:
         data = self._store.read_checked(ObjectRef(ObjectKind.POINT, name))
         point = decode_point(data)
         self._check_signature(point)
-        return StoredPoint(name, point.header, len(data), point.sealed_body)
+        return StoredPoint(name, point.header, len(data))
 
     def _check_signature(self, point: Point) -> None:
         verifier = self._verifiers.get(point.header.site)
@@ -257,8 +256,10 @@ class Vault:
             DamageError: Its body is damaged.
         """
         header = stored.header
+        # Read again: a year of points would fill memory with bodies that nobody opens.
+        sealed_body = decode_point(self.store.read_checked(ObjectRef(ObjectKind.POINT, stored.name))).sealed_body
         opener = PackOpener(
             self.keys.session_key(header.session_id), tenant=self.tenant, pack_id=header.point_id,
-            commitment=body_commitment(stored.sealed_body), kind=ObjectKind.POINT,
+            commitment=body_commitment(sealed_body), kind=ObjectKind.POINT,
         )
-        return OpenPoint(stored, open_body(opener, stored.sealed_body), self.reader, self.keys.content_hash())
+        return OpenPoint(stored, open_body(opener, sealed_body), self.reader, self.keys.content_hash())
