@@ -8,9 +8,6 @@ from enum import Enum
 from jbackupd.model.machine import Machine
 from jbackupd.settings.plan import Plan, Step
 
-VOLATILE = ("unlock", "desk", "check")
-"""Kinds whose outcome does not outlive the daemon: keys in memory, a listening page, and what was seen there."""
-
 
 class StepState(Enum):
     """How far a step is."""
@@ -70,21 +67,39 @@ def skipped_steps(plan: Plan, states: States) -> list[Step]:
     ]
 
 
-def steps_to_repeat(plan: Plan, states: States) -> list[Step]:
+def steps_to_repeat(plan: Plan, states: States, *, keys: bool = True) -> list[Step]:
     """Return the steps that a resumed run does again.
 
-    What was under way or failed is done again, and what does not outlive the daemon; except that keys
-    are not asked for again when nothing is left to restore.
+    What was under way or failed is done again, and what does not outlive the daemon.
+
+    Args:
+        keys: Whether the officers' shares are at hand. They are not used when nothing is left to restore;
+            without them desks open again over what is restored already, and failed restores stay as they are.
     """
-    unfinished = {step.id for step in plan.steps if states[step.id] not in (StepState.DONE, StepState.PENDING)}
-    restores_left = any(
-        states[step.id] is not StepState.DONE for step in plan.steps if step.kind == "restore"
+    unlocks = keys and needs_keys(plan, states)
+    repeated: list[Step] = []
+    for step in plan.steps:
+        state = states[step.id]
+        match step.kind:
+            case "unlock":
+                again = unlocks and state is not StepState.PENDING
+            case "restore" if not keys:
+                again = state is StepState.RUNNING
+            case "restore" | "inspect":
+                again = state not in (StepState.DONE, StepState.PENDING)
+            case _:
+                again = state is not StepState.PENDING
+        if again:
+            repeated.append(step)
+    return repeated
+
+
+def needs_keys(plan: Plan, states: States) -> bool:
+    """Tell whether something is left that needs the tenant's keys."""
+    return any(
+        states[step.id] is not StepState.DONE and step.kind in ("unlock", "restore")
+        for step in plan.steps
     )
-    return [
-        step for step in plan.steps
-        if step.id in unfinished
-        or (step.kind in VOLATILE and states[step.id] is StepState.DONE and (step.kind != "unlock" or restores_left))
-    ]
 
 
 def is_halted(plan: Plan, states: States) -> bool:
@@ -101,3 +116,8 @@ def is_over(plan: Plan, states: States) -> bool:
 def is_proved(plan: Plan, states: States) -> bool:
     """Tell whether every step is done."""
     return all(states[step.id] is StepState.DONE for step in plan.steps)
+
+
+def can_open_desk(plan: Plan, states: States) -> bool:
+    """Tell whether the data of a desk is restored: then it can be opened without keys."""
+    return any(states[step.data] is StepState.DONE for step in plan.steps if step.kind == "desk")

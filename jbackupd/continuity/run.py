@@ -69,13 +69,14 @@ class Run:
         self._defect = defect
         self._writing = asyncio.Lock()
 
-    async def go(self, *, again: bool = False) -> bool:
+    async def go(self, *, again: bool = False, keys: bool = True) -> bool:
         """Do everything that can be done; return whether every step is done.
 
         A cancel lets the deeds that are under way settle; their steps stay noted as running.
 
         Args:
             again: A person resumes the run: what has to be done again is pending first.
+            keys: Whether that person gave the officers' shares.
 
         Raises:
             JbackupdError: The journal cannot be written; the run stands where it says.
@@ -83,7 +84,7 @@ class Run:
         under_way: set[asyncio.Task[None]] = set()
         try:
             if again:
-                await self._prepare_again()
+                await self._prepare_again(keys=keys)
             while True:
                 await self._skip_what_cannot_begin()
                 # Asked anew for each step: while one is being noted, another may fail and halt the run.
@@ -106,9 +107,9 @@ class Run:
         await self._write(functools.partial(self.record.note_end, self._clock.now(), proved=proved))
         return proved
 
-    async def _prepare_again(self) -> None:
+    async def _prepare_again(self, *, keys: bool) -> None:
         await self._write(functools.partial(self.record.note_resume, self._clock.now()))
-        for step in steps_to_repeat(self.record.plan, self.record.states):
+        for step in steps_to_repeat(self.record.plan, self.record.states, keys=keys):
             await self._note(step, StepEvent.AGAIN)
 
     async def _do(self, step: Step) -> None:
@@ -165,7 +166,7 @@ def _too_slow(step: Step) -> TryLaterError:
     )
 
 
-def defect(error: Exception) -> dict[str, Any]:
+def defect(error: BaseException) -> dict[str, Any]:
     """Return an exception that is not of our tree as a run's journal keeps it."""
     return {
         "error": {"code": "defect", "exit_code": JbackupdError.exit_code,

@@ -7,7 +7,6 @@ person comes with the shares.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -17,13 +16,15 @@ from typing import Any
 
 from jbackupd.codec.shares import Share, combine
 from jbackupd.continuity.epoch import Epochs
+from jbackupd.continuity.plan import can_open_desk, needs_keys
 from jbackupd.continuity.record import Beginning, RunRecord, run_names
 from jbackupd.continuity.report import run_document
-from jbackupd.continuity.run import Run
+from jbackupd.continuity.run import Run, defect, failure
 from jbackupd.model.clock import Clock
-from jbackupd.model.errors import BusyError, NotFoundError, RefusedError
+from jbackupd.model.errors import BusyError, JbackupdError, NotFoundError, RefusedError
 from jbackupd.model.ids import TenantId
-from jbackupd.service.steps import Premises, SiteSteps
+from jbackupd.service.premises import Premises
+from jbackupd.service.steps import SiteSteps
 from jbackupd.settings.plan import Plan, parse_plan
 from jbackupd.storage.files import Files
 
@@ -47,15 +48,18 @@ class Recoveries:
         files: The state folder.
         epochs: Which losses are declared.
         premises_of: What the steps of a tenant's run work with.
+        defect: Hears of exceptions that are not of our tree.
     """
 
     def __init__(
-        self, files: Files, *, epochs: Epochs, clock: Clock, premises_of: Callable[[TenantId], Premises]
+        self, files: Files, *, epochs: Epochs, clock: Clock, premises_of: Callable[[TenantId], Premises],
+        defect: Callable[[str, Exception], None],
     ) -> None:
         self._files = files
         self._epochs = epochs
         self._clock = clock
         self._premises_of = premises_of
+        self._defect = defect
         self._live: dict[str, _Live] = {}
 
     async def begin(self, plan_text: str, shares: Sequence[Share], *, lost_at: datetime | None = None) -> str:
@@ -91,17 +95,32 @@ class Recoveries:
     async def resume(self, name: str, shares: Sequence[Share]) -> None:
         """Go on with an interrupted or failed run, or open the desks of a finished one again.
 
+        Without shares only what needs no keys is done.
+
         Raises:
             NotFoundError: There is no such run.
             BusyError: It is under way.
+            ShareError: Keys are needed, and the shares do not give them.
         """
         if name in self._live and not self._live[name].task.done():
             raise BusyError("the recovery run {run} is under way", "watch it with 'jbackupd recovery show'", run=name)
-        if name in self._live:
-            await self._end(self._live.pop(name))
         record = await asyncio.to_thread(RunRecord.open, self._files, name, parse_plan)
-        self._check_free(record.plan)
+        try:
+            self._check_free(record.plan)
+            if needs_keys(record.plan, record.states) and (shares or not can_open_desk(record.plan, record.states)):
+                await asyncio.to_thread(combine, shares)
+            await self.end(name)
+        except BaseException:
+            record.close()
+            raise
         self._start(name, record, shares, again=True)
+
+    async def end(self, name: str) -> None:
+        """End a run of this process: what is under way is settled, its desks close; it can be resumed."""
+        live = self._live.pop(name, None)
+        if live is not None:
+            live.task.cancel()
+            await self._settle(live)
 
     async def watch(self, name: str) -> AsyncIterator[News]:
         """Yield news of a run until it is over."""
@@ -125,30 +144,38 @@ class Recoveries:
         """
         if name in self._live:
             live = self._live[name]
-            return {**run_document(live.run.record), "under_way": not live.task.done()}
+            return {**run_document(live.run.record), "under_way": not live.task.done(), "stopped": _stopped(live.task)}
         if name not in run_names(self._files):
             raise NotFoundError("there is no recovery run {run}", "see 'jbackupd recovery history'", run=name)
         record = RunRecord.open(self._files, name, parse_plan)
         try:
-            return {**run_document(record), "under_way": False}
+            return {**run_document(record), "under_way": False, "stopped": None}
         finally:
             record.close()
 
     def history(self) -> list[dict[str, Any]]:
-        """Return the reports of all runs, oldest first. Blocks."""
-        return [self.document(name) for name in run_names(self._files)]
+        """Return the reports of all runs, oldest first; of one that cannot be read, its name and why. Blocks."""
+        found: list[dict[str, Any]] = []
+        for name in run_names(self._files):
+            try:
+                found.append(self.document(name))
+            except NotFoundError:
+                # Killed before its first record: nothing of it ever happened.
+                continue
+            except JbackupdError as error:
+                found.append({"run": name, **failure(error)})
+        return found
 
     async def close(self) -> None:
         """Settle what is under way; the runs stay journalled as they are."""
         for live in self._live.values():
             live.task.cancel()
-        for live in self._live.values():
-            await self._end(live)
-        self._live.clear()
+        for name in list(self._live):
+            await self.end(name)
 
-    async def _end(self, live: _Live) -> None:
-        with contextlib.suppress(asyncio.CancelledError, Exception):
-            await live.task
+    @staticmethod
+    async def _settle(live: _Live) -> None:
+        await asyncio.wait({live.task})
         await live.steps.close()
         live.run.record.close()
 
@@ -168,11 +195,17 @@ class Recoveries:
             # Progress comes from threads.
             loop.call_soon_threadsafe(self._tell, name, step, news)
 
-        run = Run(record, steps, self._clock, tell)
+        run = Run(record, steps, self._clock, tell, self._defect)
 
         async def go() -> bool:
             try:
-                return await run.go(again=again)
+                return await run.go(again=again, keys=bool(shares))
+            except JbackupdError:
+                # Told to whoever asks, by `document`.
+                raise
+            except Exception as error:
+                self._defect(f"recovery {name}", error)
+                raise
             finally:
                 for queue in self._live[name].watchers:
                     queue.put_nowait(None)
@@ -183,3 +216,14 @@ class Recoveries:
         live = self._live.get(name)
         for queue in live.watchers if live else ():
             queue.put_nowait({"step": step, **news})
+
+
+def _stopped(task: asyncio.Task[bool]) -> dict[str, Any] | None:
+    """Return why a run of this process stopped before its end, as an error for machines; None if it did not."""
+    if not task.done() or task.cancelled():
+        return None
+    error = task.exception()
+    if error is None:
+        return None
+    told = failure(error) if isinstance(error, JbackupdError) else defect(error)
+    return dict(told["error"])

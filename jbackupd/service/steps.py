@@ -1,4 +1,4 @@
-"""The deeds of a recovery run's steps at this site: unlock, restore, desk, check."""
+"""The deeds of a recovery run's steps at this site: unlock, restore, inspect, desk, check."""
 
 from __future__ import annotations
 
@@ -6,67 +6,30 @@ import asyncio
 import contextlib
 import os
 import posixpath
-import secrets
+import stat
 import threading
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from jbackupd.catalog.database import Catalog
 from jbackupd.codec.shares import Share, combine
-from jbackupd.codec.signing import SiteVerifier
 from jbackupd.continuity.record import RunRecord, run_folder
-from jbackupd.desk.accounts import Account, Accounts, generate_password, load_accounts, save_accounts
-from jbackupd.desk.app import DeskSettings, create_app
-from jbackupd.desk.audit import DeskAudit, open_audit
-from jbackupd.desk.extract import load_extract
-from jbackupd.desk.fields import ColumnMap
-from jbackupd.desk.probe import probe_desk
-from jbackupd.desk.residents import Residents
-from jbackupd.desk.server import DeskServer
-from jbackupd.model.clock import Clock
-from jbackupd.model.errors import KeyMissingError, NotFoundError
-from jbackupd.model.ids import ObjectKind, ObjectRef, PointSelector, SiteId, TenantId
+from jbackupd.engine.survey import Survey
+from jbackupd.model.errors import JbackupdError, KeyMissingError, NotFoundError
+from jbackupd.model.ids import DatasetId, ObjectKind, PointSelector
 from jbackupd.restore.options import RestoreOptions, RestoreResult
 from jbackupd.restore.place import restore
-from jbackupd.settings.plan import CheckStep, DeskStep, RestoreStep, Step, UnlockStep
+from jbackupd.runtime.offload import settled
+from jbackupd.service.counter import Counter, Restored
+from jbackupd.service.premises import Premises
+from jbackupd.settings.plan import CheckStep, DeskStep, InspectStep, RestoreStep, Step, UnlockStep
 from jbackupd.storage.beneath import Beneath
-from jbackupd.storage.durable import write_durably
-from jbackupd.storage.files import PosixFiles
 from jbackupd.vault.keyring import RecoveredKeys
 from jbackupd.vault.rebuild import reconcile
-from jbackupd.vault.store import ObjectStore
-from jbackupd.vault.vault import Vault
+from jbackupd.vault.vault import StoredPoint, Vault
 
 Tell = Callable[[Mapping[str, Any]], None]
-Freshen = Callable[[TenantId], Awaitable[Mapping[str, Any]]]
-"""Asks the other sites for newer points and fetches them; returns what each said."""
-
-AUDIT_FOLDER = "audit"
-CHECK_ACCOUNT = "jbackupd-check"
-CLERKS_FILE = "first-sign-in.txt"
-PROBE_SECONDS = 15.0
-
-
-@dataclass(frozen=True, slots=True)
-class Premises:
-    """What the steps work with.
-
-    Attributes:
-        files: The state folder.
-        store: The tenant's objects at this site.
-        verifiers: Who may sign points.
-        freshen: Asks the other sites before each restore.
-        language: Of the desk's pages until a clerk chooses.
-    """
-
-    files: PosixFiles
-    store: ObjectStore
-    verifiers: Mapping[SiteId, SiteVerifier]
-    clock: Clock
-    freshen: Freshen
-    language: str
 
 
 class SiteSteps:
@@ -83,175 +46,153 @@ class SiteSteps:
         self._plan = record.plan
         self._folder = run_folder(record.beginning.run)
         self._shares: Sequence[Share] = shares
-        self._keys: RecoveredKeys | None = None
-        self._audit: DeskAudit | None = None
-        self._desks: dict[str, _OpenDesk] = {}
+        self._seed: bytes | None = None
+        self._survey: asyncio.Task[Survey] | None = None
+        # One catalog for all restores of the run: two connections on one SQLite file are not safe.
+        self._catalog: Catalog | None = None
+        self._reconciling = threading.Lock()
+        self._counter = Counter(premises, posixpath.join(self._folder, "desk"))
 
     async def perform(self, step: Step, stopped: threading.Event, tell: Tell) -> Mapping[str, Any]:
         """Do a step; see `continuity.run.Actions`."""
         match step:
             case UnlockStep():
-                return await asyncio.to_thread(self._unlock)
+                await self._fetch_keys()
+                return await settled(asyncio.to_thread(self._unlock))
             case RestoreStep():
-                news = await self._premises.freshen(self._plan.tenant)
-                return {**await asyncio.to_thread(self._restore, step, stopped, tell), "sites": dict(news)}
+                said = await self._look_elsewhere(step.dataset)
+                return {**await settled(asyncio.to_thread(self._restore, step, stopped, tell)), **said}
+            case InspectStep():
+                return await settled(asyncio.to_thread(self._inspect, step))
             case DeskStep():
-                return await self._open_desk(step)
+                return await self._counter.open(step, self._restored(step.data))
             case CheckStep():
-                return await asyncio.to_thread(self._check, step)
+                return await settled(asyncio.to_thread(self._counter.check, step))
 
     async def close(self) -> None:
         """Close the desks and forget the keys."""
-        self._keys, self._shares = None, ()
-        for desk in self._desks.values():
-            await desk.server.stop()
-            desk.residents.close()
-        self._desks.clear()
+        self._seed, self._shares = None, ()
+        if self._survey is not None:
+            self._survey.cancel()
+            await asyncio.wait({self._survey})
+        await self._counter.close()
+        if self._catalog is not None:
+            self._catalog.close()
+            self._catalog = None
+
+    async def _fetch_keys(self) -> None:
+        """At a site that never held anything of the tenant, fetch the most urgent dataset: its keys come with it."""
+        if not await asyncio.to_thread(self._holds_keys):
+            restores = [step for step in self._plan.steps if isinstance(step, RestoreStep)]
+            for step in sorted(restores, key=lambda step: step.tier)[:1]:
+                await self._look_elsewhere(step.dataset)
+
+    def _holds_keys(self) -> bool:
+        return self._premises.store.exists() and bool(self._premises.store.names(ObjectKind.KEY))
 
     def _unlock(self) -> Mapping[str, Any]:
         seed = combine(self._shares)
         shares, self._shares = len(self._shares), ()
-        store = self._premises.store
-        objects = [
-            store.read_checked(ObjectRef(ObjectKind.KEY, name)) for name in store.names(ObjectKind.KEY)
-        ]
-        self._keys = RecoveredKeys.from_seed(seed, self._plan.tenant, objects)
-        return {"shares": shares, "key_objects": len(objects)}
+        keys = self._keys_of(seed)
+        self._seed = seed
+        return {"shares": shares, "damaged_keys": [str(error) for error in keys.damaged]}
+
+    def _keys_of(self, seed: bytes) -> RecoveredKeys:
+        if not self._premises.store.exists():
+            raise NotFoundError(
+                "this site holds nothing of {tenant}, and no other site gave anything",
+                "see to the lines to the other sites: 'jbackupd site status'", tenant=self._plan.tenant,
+            )
+        return RecoveredKeys.from_store(seed, self._plan.tenant, self._premises.store)
+
+    async def _look_elsewhere(self, dataset: DatasetId) -> Mapping[str, Any]:
+        """Fetch what other sites have newer of a dataset; return what every site said, for the report.
+
+        A dataset alone, not all of the tenant: the register must not wait for the office's files on a thin line.
+        """
+        if self._survey is None:
+            self._survey = asyncio.create_task(self._premises.others.survey(self._plan.tenant), name="survey")
+        # The others wait for the same answers: a step that runs out of time must not take them away.
+        found = await asyncio.shield(self._survey)
+        gave = await self._premises.others.fetch(found, dataset)
+        return {
+            "sites": {sight.site: "ok" if sight.error is None else str(sight.error) for sight in found.sightings},
+            "alarms": [str(alarm) for alarm in found.alarms],
+            "fetched_from": gave,
+        }
 
     def _restore(self, step: RestoreStep, stopped: threading.Event, tell: Tell) -> Mapping[str, Any]:
-        if self._keys is None:
-            raise KeyMissingError("the keys are not unlocked", "let the step need the unlock step")
-        self._premises.files.make_folder(self._folder)
-        catalog_path = posixpath.join(self._premises.files.root, self._folder, "catalog.sqlite")
-        with contextlib.closing(Catalog(catalog_path)) as catalog:
-            found = reconcile(self._premises.store, catalog, self._keys, tenant=self._plan.tenant, with_chunks=False)
-            vault = Vault(
-                self._premises.store, catalog, self._keys, tenant=self._plan.tenant,
-                verifiers=self._premises.verifiers,
-            )
-            stored = vault.points.find(PointSelector.parse(f"{step.dataset}@{step.point}"))
-            target = self._data_folder(step.id)
+        vault, damaged = self._open_vault()
+        stored = vault.points.find(PointSelector.parse(f"{step.dataset}@{step.point}"))
+        target = self._data_folder(step, stored)
 
-            def progress(done: RestoreResult) -> None:
-                tell({"point": stored.label, "bytes": done.bytes, "files": done.files})
+        def progress(done: RestoreResult) -> None:
+            tell({"event": "progress", "point": stored.label, "bytes": done.bytes, "files": done.files})
 
-            result = restore(
-                vault.open_point(stored), target, RestoreOptions(resume=True), progress=progress,
-                stopped=stopped.is_set,
-            )
+        result = restore(
+            vault.open_point(stored), target, RestoreOptions(resume=True), progress=progress, stopped=stopped.is_set,
+        )
         if result.tree_error is not None:
             raise result.tree_error
         if result.problems:
-            raise result.problems[0].error
+            raise _not_whole(stored, result)
         return {
             "point": stored.label, "as_of": stored.header.begun_at.isoformat(), "files": result.files + result.kept,
             "bytes": result.bytes, "kept": result.kept, "folder": target, "incomplete": stored.header.incomplete,
-            "damaged_indexes": len(found.damaged),
+            "damaged_indexes": damaged,
         }
 
-    async def _open_desk(self, step: DeskStep) -> Mapping[str, Any]:
-        loaded = await asyncio.to_thread(self._load_desk, step)
-        if step.id in self._desks:
-            await self._desks.pop(step.id).server.stop()
-        app = create_app(DeskSettings(
-            database=loaded.database, audit=loaded.audit, accounts=loaded.accounts, title=step.title,
-            language=self._premises.language, secure=step.certificate is not None, clock=self._premises.clock,
-        ))
-        server = DeskServer(app, step.listen, certificate=step.certificate, private_key=step.private_key)
-        await server.start()
-        self._desks[step.id] = _OpenDesk(server, loaded.residents, loaded.check_password)
-        return {
-            "url": server.url, "residents": loaded.residents.facts.rows,
-            "as_of": loaded.residents.facts.as_of.isoformat(), "accounts": list(step.accounts),
-            "passwords_file": loaded.passwords_file,
-        }
-
-    def _load_desk(self, step: DeskStep) -> _LoadedDesk:
-        folder = posixpath.join(self._folder, "desk", step.id)
-        self._premises.files.make_folder(folder)
-        database = posixpath.join(self._premises.files.root, folder, "residents.db")
-        self._load_residents(step, database)
-        if self._audit is None:
-            self._audit = open_audit(self._premises.files, AUDIT_FOLDER, self._premises.clock)
-        residents = Residents(database)
-        facts = residents.facts
-        self._audit.opened(loaded_from=facts.loaded_from, as_of=facts.as_of.isoformat(), rows=facts.rows)
-        accounts, passwords_file = self._accounts(step, folder)
-        check_password = secrets.token_urlsafe(24)
-        return _LoadedDesk(
-            database, residents, self._audit, accounts.with_account(Account.make(CHECK_ACCOUNT, check_password)),
-            check_password, passwords_file,
+    def _open_vault(self) -> tuple[Vault, int]:
+        """Return the tenant's vault under the recovered keys, and how many indexes of it are damaged."""
+        if self._seed is None:
+            raise KeyMissingError("the keys are not unlocked", "let the step need the unlock step")
+        premises = self._premises
+        with self._reconciling:
+            # Read again each time: a point that was fetched since brought its session's key with it.
+            keys = self._keys_of(self._seed)
+            if self._catalog is None:
+                premises.files.make_folder(self._folder)
+                self._catalog = Catalog(posixpath.join(premises.files.root, self._folder, "catalog.sqlite"))
+            found = reconcile(premises.store, self._catalog, keys, tenant=self._plan.tenant, with_chunks=False)
+        vault = Vault(
+            premises.store, self._catalog, keys, tenant=self._plan.tenant, verifiers=premises.verifiers
         )
+        return vault, len(found.damaged)
 
-    def _load_residents(self, step: DeskStep, database: str) -> None:
-        """Build the desk's database from the extract that the restore step brought; done once."""
-        if os.path.exists(database):
-            return
-        beneath = Beneath(self._data_folder(step.data))
-        try:
-            descriptor = beneath.open_file(os.fsencode(step.file))
-        finally:
-            beneath.close()
-        with open(descriptor, "rb") as extract:
-            load_extract(
-                extract, database=database, as_of=self._as_of(step.data), loaded_from=f"{step.data}: {step.file}",
-                mapping=ColumnMap.parse(step.columns, ignore=step.ignore, encoding=step.encoding),
+    def _inspect(self, step: InspectStep) -> Mapping[str, Any]:
+        restored = self._restored(step.data)
+        with contextlib.closing(Beneath(restored.folder)) as beneath:
+            for path in step.files:
+                status = beneath.status(os.fsencode(path))
+                if status is None or not stat.S_ISREG(status.st_mode) or not status.st_size:
+                    raise NotFoundError(
+                        "{point} has no file {path}, or an empty one", "look at the point with 'jbackupd ls {point}'",
+                        point=restored.point, path=path,
+                    )
+        count = self._record.steps[step.data].detail["files"]
+        if count < step.files_min:
+            raise NotFoundError(
+                "{point} has {count} files, the plan expects {least}", "look at the point with 'jbackupd ls {point}'",
+                point=restored.point, count=count, least=step.files_min,
             )
+        return {"files": count, "inspected": len(step.files)}
 
-    def _as_of(self, restore_step: str) -> datetime:
-        """Return when the point of a restore step was begun: nothing in it is older than that moment's state."""
-        return datetime.fromisoformat(self._record.steps[restore_step].detail["as_of"])
+    def _restored(self, restore_step: str) -> Restored:
+        detail = self._record.steps[restore_step].detail
+        return Restored(detail["point"], datetime.fromisoformat(detail["as_of"]), detail["folder"])
 
-    def _accounts(self, step: DeskStep, folder: str) -> tuple[Accounts, str]:
-        """Return the clerks' accounts, drawn once; their first passwords lie in a file for the officer to hand out."""
-        files = self._premises.files
-        path, passwords = posixpath.join(folder, "accounts.json"), posixpath.join(folder, CLERKS_FILE)
-        if not files.exists(path):
-            drawn = {name: generate_password() for name in step.accounts}
-            text = "".join(f"{name}\t{password}\n" for name, password in drawn.items())
-            write_durably(files, passwords, text.encode(), temporary=passwords + ".new")
-            save_accounts(files, path, Accounts(Account.make(name, drawn[name]) for name in drawn))
-        return load_accounts(files, path), posixpath.join(files.root, passwords)
-
-    def _check(self, step: CheckStep) -> Mapping[str, Any]:
-        desk = self._desks.get(step.desk)
-        if desk is None:
-            raise NotFoundError("the desk of step {step} is not open", "resume the run", step=step.desk)
-        wanted = [(step.query, step.expect or step.query)] if step.query else _drawn(desk.residents, step.samples)
-        seconds = []
-        as_of = ""
-        for query, expect in wanted:
-            seen = probe_desk(
-                desk.server.url, CHECK_ACCOUNT, desk.check_password, query, expect, timeout_seconds=PROBE_SECONDS
-            )
-            seconds.append(seen.seconds)
-            as_of = seen.as_of
-        return {"look_ups": len(wanted), "slowest_seconds": round(max(seconds), 3), "as_of_shown": as_of}
-
-    def _data_folder(self, step: str) -> str:
-        return posixpath.join(self._premises.files.root, self._folder, "data", step)
+    def _data_folder(self, step: RestoreStep, point: StoredPoint) -> str:
+        """Return where a point goes; another point, found when the run is resumed, never mixes with the first."""
+        name = f"{step.id}@{point.header.sequence}"
+        return posixpath.join(self._premises.files.root, self._folder, "data", name)
 
 
-@dataclass(frozen=True, slots=True)
-class _LoadedDesk:
-    database: str
-    residents: Residents
-    audit: DeskAudit
-    accounts: Accounts
-    check_password: str
-    passwords_file: str
-
-
-@dataclass(frozen=True, slots=True)
-class _OpenDesk:
-    server: DeskServer
-    residents: Residents
-    check_password: str
-
-
-def _drawn(residents: Residents, count: int) -> list[tuple[str, str]]:
-    """Draw residents evenly from the data: search each by number, expect the name."""
-    rows = residents.facts.rows
-    step = max(1, rows // count)
-    found = [residents.resident(row) for row in range(1, rows + 1, step)][:count]
-    return [(resident.number, resident.name) for resident in found]
+def _not_whole(stored: StoredPoint, result: RestoreResult) -> JbackupdError:
+    """Return the first problem, or, when there are several, one that counts them."""
+    first = result.problems[0].error
+    if len(result.problems) == 1:
+        return first
+    return type(first)(
+        "{count} files of {point} were not restored; the first: {reason}", "{advice}",
+        count=len(result.problems), point=stored.label, reason=str(first), advice=first.render(first.hint),
+    )

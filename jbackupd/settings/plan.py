@@ -51,6 +51,15 @@ class RestoreStep(AnyStep):
     )
 
 
+class InspectStep(AnyStep):
+    """kind = "inspect": files that a restore step must have brought."""
+
+    kind: Literal["inspect"]
+    data: StepName = Field(description="The restore step that brings them")
+    files: Many[Text] = Field(default=(), description="Paths in the point that must be there and not be empty")
+    files_min: Annotated[int, Field(ge=1)] = Field(default=1, description="How many files there must be at least")
+
+
 class DeskStep(AnyStep):
     """kind = "desk": the look-up page over a restored resident extract."""
 
@@ -79,7 +88,7 @@ class CheckStep(AnyStep):
     samples: Annotated[int, Field(ge=1, le=20)] = Field(default=3, description="How many residents are drawn")
 
 
-Step = UnlockStep | RestoreStep | DeskStep | CheckStep
+Step = UnlockStep | RestoreStep | InspectStep | DeskStep | CheckStep
 
 
 class Plan(Table):
@@ -152,7 +161,7 @@ def _contradictions(plan: Plan) -> Iterator[tuple[KeyPath, WrongError]]:
 
 
 def _references(step: Step) -> Iterator[tuple[str, str, str]]:
-    if isinstance(step, DeskStep):
+    if isinstance(step, (DeskStep, InspectStep)):
         yield "data", "restore", step.data
     if isinstance(step, CheckStep):
         yield "desk", "desk", step.desk

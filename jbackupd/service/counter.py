@@ -1,0 +1,193 @@
+"""The desks that a recovery run opens, and the look-ups that prove them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import posixpath
+import secrets
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from starlette.applications import Starlette
+
+from jbackupd.desk.accounts import Account, Accounts, generate_password, load_accounts, save_accounts
+from jbackupd.desk.app import DeskSettings, create_app
+from jbackupd.desk.extract import load_extract
+from jbackupd.desk.fields import ColumnMap
+from jbackupd.desk.probe import probe_desk
+from jbackupd.desk.residents import Residents
+from jbackupd.desk.server import DeskServer
+from jbackupd.model.errors import NotFoundError
+from jbackupd.runtime.offload import settled
+from jbackupd.service.premises import Premises
+from jbackupd.settings.plan import CheckStep, DeskStep
+from jbackupd.storage.beneath import Beneath
+from jbackupd.storage.durable import write_durably
+
+CHECK_ACCOUNT = "jbackupd-check"
+CLERKS_FILE = "first-sign-in.txt"
+PROBE_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a restore step brought.
+
+    Attributes:
+        point: TENANT/DATASET@SEQUENCE.
+        as_of: When that point was begun: nothing in it is older than that moment's state.
+        folder: Where its files are.
+    """
+
+    point: str
+    as_of: datetime
+    folder: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Desk:
+    """An open desk."""
+
+    server: DeskServer
+    residents: Residents
+    check_password: str
+    certificate: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A desk that is ready to be served."""
+
+    app: Starlette
+    residents: Residents
+    check_password: str
+    passwords_file: str
+
+
+class Counter:
+    """The desks of one run; they stay open until it is closed.
+
+    Args:
+        folder: Where their data lies, in the state folder; only clerks' accounts outlive the run there.
+    """
+
+    def __init__(self, premises: Premises, folder: str) -> None:
+        self._premises = premises
+        self._folder = folder
+        self._open: dict[str, _Desk] = {}
+
+    async def open(self, step: DeskStep, restored: Restored) -> Mapping[str, Any]:
+        """Load a resident extract, once, and serve it; return what to note of it.
+
+        Raises:
+            DamageError, UsageError: The extract is not what the plan says.
+            ConfigError: The address or the certificate cannot be used.
+        """
+        made = await settled(asyncio.to_thread(self._make, step, restored))
+        await self._close(step.id)
+        server = DeskServer(made.app, step.listen, certificate=step.certificate, private_key=step.private_key)
+        try:
+            await server.start()
+        except BaseException:
+            await server.stop()
+            made.residents.close()
+            raise
+        self._open[step.id] = _Desk(server, made.residents, made.check_password, step.certificate)
+        facts = made.residents.facts
+        return {
+            "url": server.url, "residents": facts.rows, "as_of": facts.as_of.isoformat(),
+            "accounts": list(step.accounts), "passwords_file": made.passwords_file,
+        }
+
+    def check(self, step: CheckStep) -> Mapping[str, Any]:
+        """Look residents up as a clerk does, over HTTP; return what to note of it. Blocks.
+
+        Raises:
+            JbackupdError: Somebody was not found, or the desk did not answer as it must.
+        """
+        desk = self._open.get(step.desk)
+        if desk is None:
+            raise NotFoundError("the desk of step {step} is not open", "resume the run", step=step.desk)
+        wanted = [(step.query, step.expect or step.query)] if step.query else _drawn(desk.residents, step.samples)
+        if not wanted:
+            raise NotFoundError("the desk of step {step} has no residents", "look at its extract", step=step.desk)
+        seen = [
+            probe_desk(
+                desk.server.url, CHECK_ACCOUNT, desk.check_password, query, expect, timeout_seconds=PROBE_SECONDS,
+                trusted=_trusting(desk.certificate),
+            )
+            for query, expect in wanted
+        ]
+        slowest = max(one.seconds for one in seen)
+        return {"look_ups": len(seen), "slowest_seconds": round(slowest, 3), "as_of_shown": seen[-1].as_of}
+
+    async def close(self) -> None:
+        """Close all desks."""
+        for name in list(self._open):
+            await self._close(name)
+
+    async def _close(self, name: str) -> None:
+        desk = self._open.pop(name, None)
+        if desk is not None:
+            await desk.server.stop()
+            desk.residents.close()
+
+    def _make(self, step: DeskStep, restored: Restored) -> _Made:
+        folder = posixpath.join(self._folder, step.id)
+        self._premises.files.make_folder(folder)
+        database = posixpath.join(self._premises.files.root, folder, "residents.db")
+        self._load(step, restored, database)
+        accounts, passwords_file = self._accounts(step, folder)
+        check_password = secrets.token_urlsafe(24)
+        app = create_app(DeskSettings(
+            database=database, audit=self._premises.audit(),
+            accounts=accounts.with_account(Account.make(CHECK_ACCOUNT, check_password)), title=step.title,
+            language=self._premises.language, secure=step.certificate is not None, clock=self._premises.clock,
+        ))
+        return _Made(app, Residents(database), check_password, passwords_file)
+
+    def _load(self, step: DeskStep, restored: Restored, database: str) -> None:
+        if os.path.exists(database):
+            return
+        beneath = Beneath(restored.folder)
+        try:
+            descriptor = beneath.open_file(os.fsencode(step.file))
+        finally:
+            beneath.close()
+        with open(descriptor, "rb") as extract:
+            load_extract(
+                extract, database=database, as_of=restored.as_of, loaded_from=f"{restored.point}: {step.file}",
+                mapping=ColumnMap.parse(step.columns, ignore=step.ignore, encoding=step.encoding),
+            )
+
+    def _accounts(self, step: DeskStep, folder: str) -> tuple[Accounts, str]:
+        """Return the clerks' accounts, drawn once; their first passwords lie in a file for the officer to hand out."""
+        files = self._premises.files
+        path, passwords = posixpath.join(folder, "accounts.json"), posixpath.join(folder, CLERKS_FILE)
+        if not files.exists(path):
+            drawn = {name: generate_password() for name in step.accounts}
+            text = "".join(f"{name}\t{password}\n" for name, password in drawn.items())
+            write_durably(files, passwords, text.encode(), temporary=passwords + ".new")
+            save_accounts(files, path, Accounts(Account.make(name, drawn[name]) for name in drawn))
+        return load_accounts(files, path), posixpath.join(files.root, passwords)
+
+
+def _trusting(certificate: str | None) -> ssl.SSLContext | None:
+    """Return what makes a client trust a desk's own certificate, whatever address it listens at."""
+    if certificate is None:
+        return None
+    context = ssl.create_default_context(cafile=certificate)
+    context.check_hostname = False
+    return context
+
+
+def _drawn(residents: Residents, count: int) -> list[tuple[str, str]]:
+    """Draw residents evenly from the data: search each by number, expect the name."""
+    rows = residents.facts.rows
+    step = max(1, rows // count)
+    found = [residents.resident(row) for row in range(1, rows + 1, step)][:count]
+    return [(resident.number, resident.name) for resident in found]

@@ -1,0 +1,97 @@
+"""What the other sites say and hold, asked over their lines when a tenant is to be recovered here."""
+
+from __future__ import annotations
+
+import asyncio
+
+from jbackupd.continuity.epoch import Epochs
+from jbackupd.engine.fetch import fetch
+from jbackupd.engine.survey import Survey, survey
+from jbackupd.model.errors import JbackupdError, PeerError
+from jbackupd.model.ids import DatasetId, SiteId, TenantId
+from jbackupd.model.texts import _
+from jbackupd.runtime.offload import Offload
+from jbackupd.service.board import Board
+from jbackupd.service.live import Live
+from jbackupd.service.log import Log
+from jbackupd.service.peers import PeerSet
+from jbackupd.service.queue import Line
+from jbackupd.service.wiring import store_of
+from jbackupd.storage.files import PosixFiles
+
+ASK_SECONDS = 20.0
+"""In a disaster some sites do not answer; nobody waits for a TCP timeout of minutes to learn it."""
+
+
+class Elsewhere:
+    """The other sites; see `service.premises.Others`."""
+
+    def __init__(
+        self, live: Live, epochs: Epochs, files: PosixFiles, board: Board, peers: PeerSet, *, offload: Offload,
+        log: Log,
+    ) -> None:
+        self._live = live
+        self._epochs = epochs
+        self._files = files
+        self._board = board
+        self._peers = peers
+        self._offload = offload
+        self._log = log
+
+    async def survey(self, tenant: TenantId) -> Survey:
+        """Ask every site that is not lost."""
+        sites = [site for site in self._live.cards if self._epochs.declaration_of(site) is None]
+        lines = dict(zip(sites, await asyncio.gather(*(self._reached(site) for site in sites)), strict=True))
+        store = store_of(self._files, tenant)
+        own = (self._live.identity.site, store) if await self._offload.disk(store.exists) else None
+        found = await survey(lines, tenant, verifiers=self._live.verifiers, own=own, offload=self._offload.disk)
+        for alarm in found.alarms:
+            self._log.error("{tenant}: {reason}", tenant=tenant, reason=alarm)
+        return found
+
+    async def fetch(self, found: Survey, dataset: DatasetId) -> SiteId | None:
+        """Fetch from the first site that shows the newest point and gives it; a site that fails is logged."""
+        newest = found.newest.get(dataset)
+        if newest is None or self._live.identity.site in newest.holders:
+            return None
+        for site in newest.holders:
+            if await self._fetch_from(site, dataset):
+                await self._board.refresh_held(dataset.tenant)
+                return site
+        return None
+
+    async def line(self, site: SiteId) -> Line:
+        """Return the line to a site, dialled at once if there is none.
+
+        Raises:
+            PeerError: It does not answer in time.
+        """
+        try:
+            async with asyncio.timeout(ASK_SECONDS):
+                return await self._peers.queue(site).use()
+        except TimeoutError:
+            raise PeerError("{site} does not answer", site=site) from None
+
+    async def _reached(self, site: SiteId) -> Line | JbackupdError:
+        try:
+            return await self.line(site)
+        except JbackupdError as error:
+            return error
+
+    async def _fetch_from(self, site: SiteId, dataset: DatasetId) -> bool:
+        store = store_of(self._files, dataset.tenant)
+        try:
+            line = await self.line(site)
+            if not await self._offload.disk(store.exists):
+                # This site never held anything of the tenant.
+                await self._offload.disk(store.create)
+            await fetch(
+                line, store, dataset.tenant, verifiers=self._live.verifiers, datasets=[dataset],
+                offload=self._offload.disk,
+            )
+        except JbackupdError as error:
+            self._log.error(
+                _("{dataset}: unable to fetch it from {peer}: {reason}"), dataset=dataset, peer=site, reason=error
+            )
+            return False
+        return True

@@ -1,0 +1,55 @@
+"""What a recovery run's steps work with at this site; `service.succession` fills it in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from jbackupd.codec.signing import SiteVerifier
+from jbackupd.desk.audit import DeskAudit
+from jbackupd.engine.survey import Survey
+from jbackupd.model.clock import Clock
+from jbackupd.model.ids import DatasetId, SiteId, TenantId
+from jbackupd.storage.files import PosixFiles
+from jbackupd.vault.store import ObjectStore
+
+
+class Others(Protocol):
+    """The other sites: what they say they hold, and taking it from them."""
+
+    async def survey(self, tenant: TenantId) -> Survey:
+        """Ask every site for its newest points of a tenant; who does not answer is a sighting with an error."""
+        ...
+
+    async def fetch(self, found: Survey, dataset: DatasetId) -> SiteId | None:
+        """Bring what is newer elsewhere of a dataset here.
+
+        May be called twice, and be cancelled: what has come stays, and the next call goes on at the byte.
+
+        Returns:
+            The site that gave it; None if nothing newer is to be had.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Premises:
+    """What the steps of one tenant's runs work with.
+
+    Attributes:
+        files: The state folder.
+        store: The tenant's objects at this site.
+        verifiers: Who may sign points.
+        others: Asked once in a run, before the first restore.
+        audit: Opens the site's one audit log, which all desks share; blocks.
+        language: Of the desk's pages until a clerk chooses.
+    """
+
+    files: PosixFiles
+    store: ObjectStore
+    verifiers: Mapping[SiteId, SiteVerifier]
+    clock: Clock
+    others: Others
+    audit: Callable[[], DeskAudit]
+    language: str
