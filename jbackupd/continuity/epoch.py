@@ -41,11 +41,9 @@ class Epochs:
         self._needed = needed
         self._lock = threading.Lock()
         files.make_folder(_FOLDER)
-        self._journal = Journal.open(files, _FILE)
+        self._files = files
         self._newest: dict[SiteId, Declaration] = {}
-        for record in self._journal.records:
-            declaration = decode_declaration(record)
-            self._newest[declaration.statement.lost] = declaration
+        self._journal: Journal | None = self._opened()
 
     def epoch_of(self, site: SiteId) -> int:
         """Return the epoch in force for a site; for this site the one that it acts under.
@@ -105,5 +103,14 @@ class Epochs:
                     id=decoded.id, site=decoded.statement.lost, epoch=decoded.statement.epoch, other=known.id,
                     known=known.statement.epoch,
                 )
-            self._journal.append(declaration)
-            self._newest[decoded.statement.lost] = decoded
+            journal, self._journal = self._journal or self._opened(), None
+            journal.append(declaration)
+            self._newest[decoded.statement.lost], self._journal = decoded, journal
+
+    def _opened(self) -> Journal:
+        """Read the journal; again after a failed append, which closes it: what stands in it then counts."""
+        journal = Journal.open(self._files, _FILE)
+        for record in journal.records:
+            declaration = decode_declaration(record)
+            self._newest[declaration.statement.lost] = declaration
+        return journal

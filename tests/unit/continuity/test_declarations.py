@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import signal
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +30,7 @@ from jbackupd.model.errors import (
     FencedError,
     FormatError,
     KeyringError,
+    NoSpaceError,
     RefusedError,
     UsageError,
 )
@@ -186,3 +189,20 @@ def test_an_officers_key_opens_with_its_passphrase_only() -> None:
         open_officer(b"hello", "x")
     with pytest.raises(UsageError):
         make_officer("mori", "short")
+
+
+def test_after_a_full_disk_the_same_declaration_is_accepted_without_a_restart(tmp_path: Path) -> None:
+    epochs = book(tmp_path)
+    given_by_two = approved("mori", "abe")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.raises(NoSpaceError):
+            epochs.learn(given_by_two)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, old)
+    assert epochs.epoch_of(SAGA) == 1
+    epochs.learn(given_by_two)
+    assert (epochs.epoch_of(SAGA), book(tmp_path).epoch_of(SAGA)) == (2, 2)
