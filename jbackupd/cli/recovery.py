@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from jbackupd.cli.output import Frame, pass_frame, show_time
+from jbackupd.codec.paper import text_of
 from jbackupd.model.errors import NotFoundError, StorageError, UsageError
 from jbackupd.model.texts import _
 from jbackupd.model.units import show_duration, show_size
@@ -180,16 +182,21 @@ def _ask(frame: Frame, verb: str, **arguments: Any) -> dict[str, Any]:
 
 
 def _share_texts(paths: tuple[str, ...]) -> list[dict[str, str]]:
-    return [{"source": path, "text": _read(path)} for path in paths]
+    return [{"source": os.path.basename(path), "text": text_of(_bytes(path))} for path in paths]
 
 
 def _read(path: str) -> str:
     try:
-        with open(path, encoding="utf-8") as file:
+        return _bytes(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError("unable to read {path}: it is not a text", "name the right file", path=path) from error
+
+
+def _bytes(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
             return file.read(1 << 20)
     except FileNotFoundError as error:
         raise NotFoundError("unable to read {path}: it does not exist", "name the right file", path=path) from error
-    except UnicodeDecodeError as error:
-        raise UsageError("unable to read {path}: it is not a text", "name the right file", path=path) from error
     except OSError as error:
         raise StorageError("unable to read {path}: {reason}", path=path, reason=error.strerror) from error

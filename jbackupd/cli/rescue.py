@@ -16,6 +16,7 @@ import stat
 import sys
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from jbackupd.codec.compress import decompress
 from jbackupd.codec.hashing import ContentHash, name_of
@@ -124,17 +125,22 @@ class Vault:
         }
         listed: set[str] = set()
         for data in self._objects(ObjectKind.INDEX):
-            head = decode_index_head(data)
-            opener = PackOpener(
-                self.chain.session_key(head.session_id), tenant=self.tenant, pack_id=head.pack_id,
-                commitment=head.commitment, kind=ObjectKind.INDEX,
-            )
-            for pack in open_index(opener, data):
-                listed.add(pack.name.hex())
-                self._add_pack(packs.get(pack.name.hex(), ""), pack.session_id, pack.frames)
+            with _telling():
+                for pack in self._index(data):
+                    listed.add(pack.name.hex())
+                    self._add_pack(packs.get(pack.name.hex(), ""), pack.session_id, pack.frames)
         for name in packs.keys() - listed:
-            pack = self._trailer(packs[name])
-            self._add_pack(packs[name], pack.session_id, pack.frames)
+            with _telling():
+                pack = self._trailer(packs[name])
+                self._add_pack(packs[name], pack.session_id, pack.frames)
+
+    def _index(self, data: bytes) -> list[IndexedPack]:
+        head = decode_index_head(data)
+        opener = PackOpener(
+            self.chain.session_key(head.session_id), tenant=self.tenant, pack_id=head.pack_id,
+            commitment=head.commitment, kind=ObjectKind.INDEX,
+        )
+        return open_index(opener, data)
 
     def _add_pack(self, path: str, session_id: bytes, frames: Iterable[FrameRecord]) -> None:
         for slot, frame in enumerate(frames):
@@ -310,8 +316,17 @@ def _choose(points: list[Point], selector: PointSelector, card: str | None) -> P
 
 
 def _read_share(path: str) -> Share:
-    with open(path, encoding="utf-8", errors="replace") as file:
-        return Share.from_text(file.read(1 << 16), source=os.path.basename(path))
+    with open(path, "rb") as file:
+        return Share.from_file(file.read(1 << 16), source=os.path.basename(path))
+
+
+@contextmanager
+def _telling() -> Iterator[None]:
+    """Tell of an object that cannot be opened, and go on: what other objects hold can still be read."""
+    try:
+        yield
+    except JbackupdError as error:
+        _say(_("damaged: {object}").format(object=error))
 
 
 def _say(text: str) -> None:

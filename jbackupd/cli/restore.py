@@ -79,9 +79,9 @@ def _opened(frame: Frame, selector: PointSelector, shares: tuple[str, ...]) -> I
 
 def _keys(frame: Frame, tenant: TenantId, shares: tuple[str, ...]) -> KeySource:
     from jbackupd.cli.key import read_shares
-    from jbackupd.service.wiring import recovered_keys
+    from jbackupd.service.adopting import open_keys, recovery_seed
 
-    return recovered_keys(frame.settings(), tenant, read_shares(shares))
+    return open_keys(frame.settings(), tenant, recovery_seed(tenant, read_shares(shares)))
 
 
 def _wanted_bytes(point: OpenPoint, paths: tuple[bytes, ...]) -> dict[str, int]:

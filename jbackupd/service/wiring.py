@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
 from jbackupd.catalog.database import Catalog
-from jbackupd.codec.shares import Share, combine
 from jbackupd.codec.signing import SiteVerifier
 from jbackupd.continuity.epoch import Epochs
 from jbackupd.format.identity import Card, CardKind, decode_card
 from jbackupd.model.clock import SystemClock
 from jbackupd.model.errors import BusyError, ConfigError, FormatError, KeyMissingError, NotFoundError, StorageError
-from jbackupd.model.ids import DatasetId, ObjectKind, ObjectRef, SiteId, TenantId, is_word
+from jbackupd.model.ids import DatasetId, SiteId, TenantId, is_word
 from jbackupd.service.founding import Founded, found_vault
 from jbackupd.service.lock import state_lock
 from jbackupd.service.runner import Take, Taken
@@ -32,7 +31,7 @@ from jbackupd.sources.port import Source
 from jbackupd.storage.files import PosixFiles
 from jbackupd.vault.commit import Authorship
 from jbackupd.vault.identity import SiteIdentity, load_identity, load_or_create
-from jbackupd.vault.keyring import HISTORY_DAYS, Keyring, KeySource, RecoveredKeys
+from jbackupd.vault.keyring import HISTORY_DAYS, Keyring, KeySource
 from jbackupd.vault.rebuild import Reconciliation, rebuild, reconcile
 from jbackupd.vault.store import ObjectStore
 from jbackupd.vault.vault import PointList, Vault
@@ -198,18 +197,6 @@ def keys_of(files: PosixFiles, tenant: TenantId, identity: SiteIdentity | None) 
         with contextlib.suppress(KeyMissingError):
             return Keyring.open(files, tenant, local_key=identity.local_key)
     return NoKeys(tenant)
-
-
-def recovered_keys(settings: Settings, tenant: TenantId, shares: Sequence[Share]) -> RecoveredKeys:
-    """Return a tenant's keys, recovered from shares and the vault's key objects. Blocks.
-
-    Raises:
-        ShareError: The shares do not give a key; the message names the bad one.
-        KeyringError: The key that they give is not of this tenant.
-    """
-    store = existing_store(PosixFiles(settings.site.state), tenant)
-    objects = [store.read_checked(ObjectRef(ObjectKind.KEY, name)) for name in store.names(ObjectKind.KEY)]
-    return RecoveredKeys.from_seed(combine(shares), tenant, objects)
 
 
 @contextlib.contextmanager
