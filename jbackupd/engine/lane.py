@@ -116,11 +116,10 @@ class Lane:
                 self._recent.pop(chunk.id, None)
 
     def _cut(self, *, last: bool) -> None:
-        data = bytes(self._buffer)
-        view = memoryview(data)
+        view = memoryview(self._buffer)
         cuts: list[tuple[ChunkId, memoryview]] = []
         position = 0
-        for length in self._cutter.cut(data, last=last):
+        for length in self._cutter.cut(view, last=last):
             piece = view[position : position + length]
             cuts.append((self._hashes.chunk_id(piece), piece))
             position += length
