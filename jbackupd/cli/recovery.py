@@ -12,16 +12,12 @@ from jbackupd.cli.output import Frame, pass_frame, show_time
 from jbackupd.codec.paper import text_of
 from jbackupd.model.errors import NotFoundError, StorageError, UsageError
 from jbackupd.model.texts import _
-from jbackupd.model.units import show_duration, show_size
+from jbackupd.model.units import show_duration
 
 if TYPE_CHECKING:
     from jbackupd.settings.plan import Plan
 
 FAILED = 1
-STATES = {
-    "pending": _("not begun"), "running": _("under way"), "done": _("done"), "failed": _("failed"),
-    "skipped": _("left out"),
-}
 
 
 @click.group(help=_("Run a continuity plan."))
@@ -98,12 +94,29 @@ def resume(frame: Frame, run_name: str, shares: tuple[str, ...]) -> int:
     return _watch(frame, "recovery.resume", run=run_name, shares=_share_texts(shares))
 
 
-@recovery.command(help=_("Show a run: its steps, and the RTO and RPO that it reached."))
+@recovery.command(help=_("Show a run: its steps, its timeline, and the RTO and RPO that it reached."))
+@click.argument("run_name", metavar="RUN")
+@click.option("--html", "page", metavar="FILE", help=_("write the report as a page to print"))
+@pass_frame
+def show(frame: Frame, run_name: str, page: str | None) -> int:
+    """Show a run; one that is under way is watched to its end."""
+    document = _watched(frame, "recovery.show", run=run_name)
+    if page is not None:
+        from jbackupd.continuity.page import run_page
+
+        _write(page, run_page(document, lambda moment: show_time(moment, frame.settings().site.zone)))
+        frame.say(_("the report is in {path}").format(path=page))
+    return _told(frame, document)
+
+
+@recovery.command(help=_("End a run that is under way, or close the desks of one that is over."))
 @click.argument("run_name", metavar="RUN")
 @pass_frame
-def show(frame: Frame, run_name: str) -> int:
-    """Show a run; one that is under way is watched to its end."""
-    return _watch(frame, "recovery.show", run=run_name)
+def close(frame: Frame, run_name: str) -> None:
+    """Close a run; it stays journalled and can be resumed."""
+    answer = _ask(frame, "recovery.close", run=run_name)
+    frame.emit(answer, lambda: click.echo(answer["run"]))
+    frame.say(_("its desks are closed; 'jbackupd recovery resume {run}' opens them again").format(run=run_name))
 
 
 @recovery.command(help=_("List all runs."))
@@ -113,66 +126,74 @@ def history(frame: Frame) -> None:
     answer = _ask(frame, "recovery.history")
 
     def text() -> None:
+        from jbackupd.continuity.telling import error_text, outcome_text
+
         for one in answer["runs"]:
+            if "error" in one:
+                click.echo(f"{one['run']}  {error_text(one['error'])}")
+                continue
             when = show_time(datetime.fromisoformat(one["begun_at"]), frame.settings().site.zone)
-            ending = _("proved") if one["proved"] else _("not finished") if not one["over"] else _("failed")
-            click.echo(f"{one['run']}  {when}  {ending}")
+            click.echo(f"{one['run']}  {when}  {outcome_text(one)}")
 
     frame.emit(answer, text)
 
 
 def _watch(frame: Frame, verb: str, **arguments: Any) -> int:
+    return _told(frame, _watched(frame, verb, **arguments))
+
+
+def _watched(frame: Frame, verb: str, **arguments: Any) -> dict[str, Any]:
+    """Follow a run to its end and return its report."""
+    from jbackupd.continuity.telling import error_text, event_text
     from jbackupd.service.client import call
 
     def news(event: dict[str, Any]) -> None:
-        if "run" in event and "step" not in event:
+        if "step" not in event:
             frame.say(_("run {run}; closing this terminal does not stop it").format(run=event["run"]))
-        elif event.get("event") == "begin":
-            frame.say(_("{step}: begins").format(step=event["step"]))
-        elif event.get("event") in ("finish", "fail", "skip"):
-            words = {"finish": _("done"), "fail": _("failed"), "skip": _("left out")}
-            reason = event.get("error", {}).get("message", "")
-            frame.say(f"{event['step']}: {words[event['event']]} {reason}".rstrip())
+        elif event["event"] != "progress":
+            reason = error_text(event["error"]) if "error" in event else ""
+            frame.say(f"{event_text(event)} {reason}".rstrip())
 
-    answer = call(frame.settings().site.state, verb, news, **arguments)
-    frame.emit(answer, lambda: _show_run(frame, answer))
-    return 0 if answer["proved"] else _failure(answer)
+    return call(frame.settings().site.state, verb, news, **arguments)
 
 
-def _failure(document: dict[str, Any]) -> int:
-    """Return the exit code of the first step that failed; 1 for a run that just did not reach its end."""
+def _told(frame: Frame, document: dict[str, Any]) -> int:
+    """Write a run's report; return 0, or the exit code of what kept it from its end."""
+    frame.emit(document, lambda: _show_run(frame, document))
+    if document["proved"]:
+        return 0
     codes = [step["detail"]["error"]["exit_code"] for step in document["steps"] if "error" in step["detail"]]
+    if document["stopped"] is not None:
+        codes.insert(0, document["stopped"]["exit_code"])
     return codes[0] if codes else FAILED
 
 
 def _show_run(frame: Frame, document: dict[str, Any]) -> None:
-    zone = frame.settings().site.zone
-    click.echo(f"{document['title']} ({document['run']})")
+    from jbackupd.continuity.telling import (
+        alarms_of,
+        detail_text,
+        error_text,
+        outcome_text,
+        reached_rows,
+        state_text,
+        times_of,
+    )
+
+    click.echo(f"{document['title']} ({document['run']}): {outcome_text(document)}")
     for step in document["steps"]:
-        line = f"  {step['step']:<16} {STATES[step['state']]}"
-        if step["seconds"] is not None:
-            line += f"  {step['seconds']:.1f} s"
-        click.echo(line + _detail(step["detail"]))
-    for name, key in (("RPO", "rpo"), ("RTO", "rto")):
-        reached, target = document[f"{key}_seconds"], document[f"{key}_target_seconds"]
-        if reached is not None:
-            click.echo(_("{name} reached: {reached} (target {target})").format(
-                name=name, reached=show_duration(reached), target=show_duration(target)
-            ))
-    click.echo(_("begun {time}").format(time=show_time(datetime.fromisoformat(document["begun_at"]), zone)))
-
-
-def _detail(detail: dict[str, Any]) -> str:
-    parts = []
-    if "point" in detail:
-        parts.append(f"{detail['point']}, {show_size(detail.get('bytes', 0))}")
-    if "url" in detail:
-        parts.append(_("{url}, first sign-in: {file}").format(url=detail["url"], file=detail["passwords_file"]))
-    if "look_ups" in detail:
-        parts.append(_("{count} look-ups, as of {as_of}").format(count=detail["look_ups"], as_of=detail["as_of_shown"]))
-    if "error" in detail:
-        parts.append(detail["error"]["message"])
-    return "  " + ", ".join(parts) if parts else ""
+        seconds = "" if step["seconds"] is None else f"{step['seconds']:.1f} s"
+        line = f"  {step['step']:<16} {state_text(step['state'])}  {seconds}  {detail_text(step['detail'])}"
+        click.echo(line.rstrip())
+    for name, reached, target, verdict in reached_rows(document):
+        click.echo(_("{name}: {reached} (target {target}): {verdict}").format(
+            name=name, reached=reached, target=target, verdict=verdict
+        ))
+    for name, value in times_of(document, lambda moment: show_time(moment, frame.settings().site.zone)):
+        click.echo(f"{name}: {value}")
+    for alarm in alarms_of(document):
+        click.echo(_("ALARM: {alarm}").format(alarm=alarm))
+    if document["stopped"] is not None:
+        click.echo(error_text(document["stopped"]))
 
 
 def _ask(frame: Frame, verb: str, **arguments: Any) -> dict[str, Any]:
@@ -200,3 +221,11 @@ def _bytes(path: str) -> bytes:
         raise NotFoundError("unable to read {path}: it does not exist", "name the right file", path=path) from error
     except OSError as error:
         raise StorageError("unable to read {path}: {reason}", path=path, reason=error.strerror) from error
+
+
+def _write(path: str, text: str) -> None:
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise StorageError("unable to write {path}: {reason}", path=path, reason=error.strerror) from error

@@ -73,8 +73,8 @@ class End(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="ev
     proved: bool
 
 
-RunEvent = Beginning | Resume | StepNote | End
-_decoder: msgspec.json.Decoder[RunEvent] = msgspec.json.Decoder(RunEvent)
+RunEvent = Resume | StepNote | End
+_decoder: msgspec.json.Decoder[Beginning | RunEvent] = msgspec.json.Decoder(Beginning | RunEvent)
 
 
 @dataclass(slots=True)
@@ -145,7 +145,7 @@ class RunRecord:
     def note_step(self, step: str, event: StepEvent, at: datetime, detail: Mapping[str, Any] | None = None) -> None:
         """Note what happens to a step; durable before this returns, and only then true."""
         STEP_MACHINE.next(self.steps[step].state, event)
-        self._note(StepNote(at, step, event, dict(detail or {})))
+        self._note(StepNote(at, step, event, _clean(dict(detail or {}))))
 
     def note_resume(self, at: datetime) -> None:
         """Note that a person has resumed the run."""
@@ -163,15 +163,16 @@ class RunRecord:
         raw = msgspec.json.encode(event)
         self._journal.append(raw)
         # What is in the journal counts, not what was meant: a time has microseconds there, a tuple is a list.
-        self._fold(_decode(raw))
+        self._fold_checked(_decode(raw))
 
-    def _fold_checked(self, event: RunEvent) -> None:
+    def _fold_checked(self, event: Beginning | RunEvent) -> None:
         """Take in an event of a journal that another version, or nobody of ours, may have written."""
-        if isinstance(event, StepNote) and (
-            event.step not in self.steps or not STEP_MACHINE.allows(self.steps[event.step].state, event.do)
-        ):
+        if isinstance(event, Beginning) or (isinstance(event, StepNote) and not self._allows(event)):
             raise _malformed(self.beginning.run)
         self._fold(event)
+
+    def _allows(self, event: StepNote) -> bool:
+        return event.step in self.steps and STEP_MACHINE.allows(self.steps[event.step].state, event.do)
 
     def _fold(self, event: RunEvent) -> None:
         self.events.append(event)
@@ -183,8 +184,6 @@ class RunRecord:
                 self.ended_at, self.proved = None, False
             case End(at=at, proved=proved):
                 self.ended_at, self.proved = at, proved
-            case Beginning():
-                raise _malformed(self.beginning.run)
 
     @staticmethod
     def _fold_step(step: StepRecord, event: StepEvent, at: datetime, detail: Mapping[str, Any]) -> None:
@@ -208,7 +207,16 @@ def run_names(files: Files) -> list[str]:
     return [name for name in names if files.exists(posixpath.join(run_folder(name), "journal"))]
 
 
-def _decode(raw: bytes) -> RunEvent:
+def _clean(value: Any) -> Any:
+    """Return plain values with everything replaced that UTF-8 cannot carry: names of files may be in any encoding."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, Mapping):
+        return {key: _clean(item) for key, item in value.items()}
+    return [_clean(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _decode(raw: bytes) -> Beginning | RunEvent:
     try:
         return _decoder.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

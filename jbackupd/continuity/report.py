@@ -6,15 +6,20 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from jbackupd.continuity.plan import StepState
-from jbackupd.continuity.record import RunRecord, StepRecord
+from jbackupd.continuity.record import End, Resume, RunEvent, RunRecord, StepNote, StepRecord
 
 REPORT_SCHEMA = 1
+CHECKS = ("check", "inspect")
+"""Kinds of steps that prove something: the services are back when all of them have passed."""
 
 
 def run_document(record: RunRecord) -> dict[str, Any]:
     """Return a run for machines: what --json prints and a drill record is made of."""
     plan, beginning = record.plan, record.beginning
-    reached = reached_times(record)
+    since, lost = loss_of(record)
+    back = back_at(record)
+    rto = None if back is None else back - lost
+    rpo = None if (oldest := oldest_data(record)) is None else lost - oldest
     return {
         "schema": REPORT_SCHEMA,
         "run": beginning.run,
@@ -27,37 +32,69 @@ def run_document(record: RunRecord) -> dict[str, Any]:
         "declared_at": _time(beginning.declared_at),
         "begun_at": _time(beginning.begun_at),
         "resumed_at": [_time(moment) for moment in record.resumed_at],
+        "back_at": _time(back),
         "ended_at": _time(record.ended_at),
         "proved": record.proved,
         "over": record.ended_at is not None,
-        "decision_seconds": _seconds(beginning.lost_at, beginning.begun_at),
-        "technical_seconds": _seconds(beginning.begun_at, record.ended_at),
-        "rto_seconds": reached["rto"],
+        "decision_seconds": _total(beginning.begun_at - lost),
+        "technical_seconds": _seconds(beginning.begun_at, back or record.ended_at),
+        "counted_from": since,
+        "rto_seconds": _total(rto),
         "rto_target_seconds": plan.rto.total_seconds(),
-        "rpo_seconds": reached["rpo"],
+        "rto_met": None if rto is None else rto <= plan.rto,
+        "rpo_seconds": _total(rpo),
         "rpo_target_seconds": plan.rpo.total_seconds(),
+        "rpo_met": None if rpo is None else rpo <= plan.rpo,
         "steps": [_step_document(step.id, step.kind, record.steps[step.id]) for step in plan.steps],
+        "timeline": timeline(record),
     }
 
 
-def reached_times(record: RunRecord) -> dict[str, float | None]:
-    """Return the RTO and RPO reached, in seconds; None where there is none yet.
+def loss_of(record: RunRecord) -> tuple[str, datetime]:
+    """Return from when RTO and RPO count, and what moment that is.
 
-    RTO counts from the loss (or its declaration, or the run's begin, whichever is the first known) to the last check
-    that passed. RPO is the age, at that moment of loss, of the oldest point that was restored.
+    It is the loss, where somebody said when it was; else its declaration; else the run's begin.
     """
-    lost = record.beginning.lost_at or record.beginning.declared_at or record.beginning.begun_at
-    checks = [
-        record.steps[step.id] for step in record.plan.steps if step.kind == "check"
-    ]
+    beginning = record.beginning
+    if beginning.lost_at is not None:
+        return "lost_at", beginning.lost_at
+    if beginning.declared_at is not None:
+        return "declared_at", beginning.declared_at
+    return "begun_at", beginning.begun_at
+
+
+def back_at(record: RunRecord) -> datetime | None:
+    """Return when the last check passed; None as long as one has not, or for a plan that checks nothing."""
+    checks = [record.steps[step.id] for step in record.plan.steps if step.kind in CHECKS]
     passed = [check.ended_at for check in checks if check.state is StepState.DONE and check.ended_at is not None]
-    rto = max(passed) - lost if checks and len(passed) == len(checks) else None
+    return max(passed) if passed and len(passed) == len(checks) else None
+
+
+def oldest_data(record: RunRecord) -> datetime | None:
+    """Return the moment whose state the oldest restored point holds; None before there is one."""
     taken = [
         datetime.fromisoformat(record.steps[step.id].detail["as_of"]) for step in record.plan.steps
         if step.kind == "restore" and record.steps[step.id].state is StepState.DONE
     ]
-    rpo = lost - min(taken) if taken else None
-    return {"rto": _total(rto), "rpo": _total(rpo)}
+    return min(taken, default=None)
+
+
+def timeline(record: RunRecord) -> list[dict[str, Any]]:
+    """Return all that happened, oldest first: `at`, `event`, and `step` where it is of a step."""
+    beginning = record.beginning
+    known = [("lost", beginning.lost_at), ("declared", beginning.declared_at), ("run", beginning.begun_at)]
+    before = [{"at": _time(at), "event": event} for event, at in known if at is not None]
+    return before + [_timeline_entry(event) for event in record.events]
+
+
+def _timeline_entry(event: RunEvent) -> dict[str, Any]:
+    match event:
+        case StepNote(at=at, step=step, do=do):
+            return {"at": _time(at), "event": do.value, "step": step}
+        case Resume(at=at):
+            return {"at": _time(at), "event": "resume"}
+        case End(at=at, proved=proved):
+            return {"at": _time(at), "event": "proved" if proved else "end"}
 
 
 def _step_document(name: str, kind: str, step: StepRecord) -> dict[str, Any]:

@@ -176,8 +176,10 @@ def defect(error: BaseException) -> dict[str, Any]:
 
 
 def failure(error: JbackupdError) -> dict[str, Any]:
-    """Return an error as a run's journal keeps it: code and English text, so that it reads the same for ever."""
+    """Return an error as a journal keeps it: in English, and as template and fields for any language."""
     return {
-        "error": {"code": error.code, "exit_code": error.exit_code, "message": str(error),
-                  "hint": error.render(error.hint)},
+        "error": {
+            "code": error.code, "exit_code": error.exit_code, "message": str(error), "hint": error.render(error.hint),
+            "template": error.message, "fields": {name: str(value) for name, value in error.fields.items()},
+        },
     }

@@ -101,6 +101,7 @@ class ContinuityVerbs:
         control.register("recovery.run", RunArguments, self.run)
         control.register("recovery.resume", ResumeArguments, self.resume)
         control.register("recovery.show", RunNameArguments, self.show)
+        control.register("recovery.close", RunNameArguments, self.close)
         control.register("recovery.history", NoArguments, self.history)
 
     async def site_status(self, call: Call[NoArguments]) -> Body:
@@ -160,6 +161,11 @@ class ContinuityVerbs:
     async def show(self, call: Call[RunNameArguments]) -> Body:
         """Answer a run's report; while it is under way, events are its steps and the answer comes at its end."""
         return await self._watched(call.arguments.run, call.tell)
+
+    async def close(self, call: Call[RunNameArguments]) -> Body:
+        """End a run of this daemon and close its desks."""
+        await self._recoveries.end(call.arguments.run)
+        return {"run": call.arguments.run}
 
     async def history(self, call: Call[NoArguments]) -> Body:
         """Answer the reports of all runs."""

@@ -23,6 +23,7 @@ from jbackupd.continuity.run import Run, defect, failure
 from jbackupd.model.clock import Clock
 from jbackupd.model.errors import BusyError, JbackupdError, NotFoundError, RefusedError
 from jbackupd.model.ids import TenantId
+from jbackupd.runtime.offload import settled
 from jbackupd.service.premises import Premises
 from jbackupd.service.steps import SiteSteps
 from jbackupd.settings.plan import Plan, parse_plan
@@ -109,18 +110,27 @@ class Recoveries:
             self._check_free(record.plan)
             if needs_keys(record.plan, record.states) and (shares or not can_open_desk(record.plan, record.states)):
                 await asyncio.to_thread(combine, shares)
-            await self.end(name)
+            if name in self._live:
+                await self.end(name)
         except BaseException:
             record.close()
             raise
         self._start(name, record, shares, again=True)
 
     async def end(self, name: str) -> None:
-        """End a run of this process: what is under way is settled, its desks close; it can be resumed."""
+        """End a run of this process: what is under way is settled, its desks close; it can be resumed.
+
+        Raises:
+            NotFoundError: Nothing of such a run is under way or open.
+        """
         live = self._live.pop(name, None)
-        if live is not None:
-            live.task.cancel()
-            await self._settle(live)
+        if live is None:
+            raise NotFoundError(
+                "nothing of the recovery run {run} is under way or open", "see 'jbackupd recovery history'", run=name
+            )
+        live.task.cancel()
+        # Whoever asked for the end may go away; it is still one.
+        await settled(self._settle(live))
 
     async def watch(self, name: str) -> AsyncIterator[News]:
         """Yield news of a run until it is over."""

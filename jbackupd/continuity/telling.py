@@ -1,0 +1,130 @@
+"""A run's report in words, for the command line and the printed page: the document of `report`, translated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from jbackupd.model.texts import _
+from jbackupd.model.units import show_duration, show_size
+
+Document = Mapping[str, Any]
+
+
+def state_text(state: str) -> str:
+    """Return a step's state in words."""
+    return {
+        "pending": _("not begun"), "running": _("under way"), "done": _("done"), "failed": _("failed"),
+        "skipped": _("left out"),
+    }[state]
+
+
+def kind_text(kind: str) -> str:
+    """Return a step's kind in words."""
+    return {
+        "unlock": _("recover keys"), "restore": _("restore"), "inspect": _("inspect files"), "desk": _("open desk"),
+        "check": _("look-up"),
+    }.get(kind, kind)
+
+
+def event_text(entry: Document) -> str:
+    """Return an entry of the timeline in words."""
+    words = {
+        "lost": _("the home site is lost"), "declared": _("the loss is declared"), "run": _("the run begins"),
+        "resume": _("the run is resumed"), "end": _("the run ends"), "proved": _("the run ends, proved"),
+        "begin": _("begins"), "finish": _("done"), "fail": _("failed"), "skip": _("left out"), "again": _("again"),
+    }
+    word = words[entry["event"]]
+    return f"{entry['step']}: {word}" if "step" in entry else word
+
+
+def after_text(document: Document, entry: Document) -> str:
+    """Return how long after the moment that RTO counts from an entry of the timeline happened."""
+    begin = datetime.fromisoformat(document[document["counted_from"]])
+    seconds = (datetime.fromisoformat(entry["at"]) - begin).total_seconds()
+    return f"{'-' if seconds < 0 else '+'}{show_duration(abs(seconds))}"
+
+
+def outcome_text(document: Document) -> str:
+    """Return what a run came to, in a word or two."""
+    if document["proved"]:
+        return _("proved: every step is done")
+    if document.get("under_way"):
+        return _("under way")
+    return _("ended with failures") if document["over"] else _("interrupted; it waits to be resumed")
+
+
+def detail_text(detail: Document) -> str:
+    """Return what a step came to, on one line; empty if there is nothing to say."""
+    parts: list[str] = []
+    if "shares" in detail:
+        parts.append(_("{count} shares").format(count=detail["shares"]))
+    if "point" in detail:
+        parts.append(_("{point}, {files} files, {size}").format(
+            point=detail["point"], files=detail.get("files", 0), size=show_size(detail.get("bytes", 0))
+        ))
+    if detail.get("incomplete"):
+        parts.append(_("the point is incomplete: something could not be read when it was taken"))
+    if detail.get("fetched_from"):
+        parts.append(_("fetched from {site}").format(site=detail["fetched_from"]))
+    if "inspected" in detail:
+        parts.append(_("{count} files, {inspected} looked at").format(
+            count=detail["files"], inspected=detail["inspected"]
+        ))
+    if "url" in detail:
+        parts.append(_("{url}, {count} residents; first sign-in: {file}").format(
+            url=detail["url"], count=detail["residents"], file=detail["passwords_file"]
+        ))
+    if "look_ups" in detail:
+        parts.append(_("{count} look-ups, as of {as_of}").format(count=detail["look_ups"], as_of=detail["as_of_shown"]))
+    if "error" in detail:
+        parts.append(error_text(detail["error"]))
+    return ", ".join(parts)
+
+
+def error_text(error: Document) -> str:
+    """Return an error of a journal in the current language; in English if it has no template."""
+    template = error.get("template", "")
+    try:
+        return _(template).format(**error["fields"]) if template else str(error["message"])
+    except (KeyError, IndexError, ValueError):
+        return str(error["message"])
+
+
+def alarms_of(document: Document) -> list[str]:
+    """Return what the other sites' answers warn of, each once."""
+    found = [alarm for step in document["steps"] for alarm in step["detail"].get("alarms", ())]
+    found += [error for step in document["steps"] for error in step["detail"].get("damaged_keys", ())]
+    return list(dict.fromkeys(found))
+
+
+def reached_rows(document: Document) -> list[tuple[str, str, str, str]]:
+    """Return name, reached, target and verdict of RTO and RPO; what is not known yet is a dash."""
+    rows = []
+    for name, key in ((_("recovery time (RTO)"), "rto"), (_("age of the data (RPO)"), "rpo")):
+        reached, met = document[f"{key}_seconds"], document[f"{key}_met"]
+        rows.append((
+            name, "-" if reached is None else show_duration(reached), show_duration(document[f"{key}_target_seconds"]),
+            "-" if met is None else _("within the target") if met else _("missed"),
+        ))
+    return rows
+
+
+def times_of(document: Document, show: Callable[[datetime], str]) -> list[tuple[str, str]]:
+    """Return the moments that count, and the time spent before the run and in it."""
+    names = (
+        (_("loss of the home site"), "lost_at"), (_("declaration"), "declared_at"), (_("begin of the run"), "begun_at"),
+        (_("services back"), "back_at"), (_("end of the run"), "ended_at"),
+    )
+    rows = [
+        (name, show(datetime.fromisoformat(document[key])) if document[key] else "-") for name, key in names
+    ]
+    basis = {
+        "lost_at": _("from the loss to the run's begin"), "declared_at": _("from the declaration to the run's begin"),
+        "begun_at": _("the loss was not recorded"),
+    }[document["counted_from"]]
+    rows.append((_("time to decide"), f"{show_duration(document['decision_seconds'])} ({basis})"))
+    technical = document["technical_seconds"]
+    rows.append((_("technical time"), "-" if technical is None else show_duration(technical)))
+    return rows
