@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import base64
 import os
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from jbackupd.cli.output import Frame, pass_frame, show_time
-from jbackupd.model.errors import NotFoundError, StorageError, UsageError
+from jbackupd.cli.output import Frame, pass_frame, show_path, show_time
+from jbackupd.model.errors import ConfigError, NotFoundError, StorageError, UsageError
 from jbackupd.model.texts import _
 
 if TYPE_CHECKING:
@@ -72,10 +72,32 @@ def status(frame: Frame) -> None:
 
 def _show_status(frame: Frame, answer: dict[str, Any]) -> None:
     for name, facts in sorted(answer["evidence"].items()):
-        click.echo(f"{name}: " + ", ".join(f"{key} {value}" for key, value in facts.items() if value is not None))
+        click.echo(_evidence_line(frame, name, facts))
+    for dataset, point in answer["held"].items():
+        click.echo(_("held here: {dataset}@{sequence} of {time}").format(
+            dataset=dataset, sequence=point["point"], time=_when(frame, point["begun_at"])
+        ))
     for title, key in ((_("declared lost"), "declarations"), (_("waiting for approval"), "pending")):
         for declaration in answer[key]:
             click.echo(f"{title}: " + _declaration_line(frame, declaration))
+
+
+def _evidence_line(frame: Frame, name: str, facts: dict[str, Any]) -> str:
+    """Return what is known of a site on one line."""
+    since = _when(frame, facts["since"])
+    line = _("the line is up since {time}") if facts["link"] == "up" else _("no contact since {time}")
+    parts = [line.format(time=since)]
+    if facts["reason"]:
+        parts.append(facts["reason"])
+    if facts["last_receipt"]:
+        parts.append(_("its last receipt is of {time}").format(time=_when(frame, facts["last_receipt"])))
+    return f"{name}: " + "; ".join(parts)
+
+
+def _when(frame: Frame, text: str | None) -> str:
+    if text is None:
+        return _("this site's start")
+    return show_time(datetime.fromisoformat(text), frame.settings().site.zone)
 
 
 def _declaration_line(frame: Frame, declaration: dict[str, Any]) -> str:
@@ -134,9 +156,11 @@ def approve(
     if (declaration is None) == (path is None) or (path is None) != (out is None):
         raise UsageError("it is not clear what to approve", "name an ID, or --declaration FILE with --out FILE")
     if path is not None:
-        wanted = _read_declaration(path)
+        wanted, evidence = _read_declaration(path), None
     else:
-        wanted = decode_declaration(base64.b64decode(_ask(frame, "site.declaration", id=declaration)["declaration"]))
+        answer = _ask(frame, "site.declaration", id=declaration)
+        wanted, evidence = decode_declaration(base64.b64decode(answer["declaration"])), answer["evidence"]
+    _say_what_is_signed(frame, wanted, evidence)
     officer = open_officer(_read(key), _passphrase(passphrase_file))
     signed = wanted.with_approval(approved(wanted, officer.officer, officer.signer))
     if out is not None:
@@ -146,6 +170,29 @@ def approve(
     answer = _submit(frame, signed)
     frame.emit(answer, lambda: click.echo(_declaration_line(frame, answer)))
     _say_force(frame, answer)
+
+
+def _say_what_is_signed(frame: Frame, wanted: Declaration, evidence: dict[str, Any] | None) -> None:
+    """Show an officer what the signature stands under, before the passphrase is asked for."""
+    statement = wanted.statement
+    when = show_time(statement.made_at, _zone(frame))
+    frame.say(_("You sign: {lost} is lost, and {acting} acts for it from now on; declared {when} [{id}]").format(
+        lost=statement.lost, acting=statement.acting, when=when, id=wanted.id
+    ))
+    if statement.reason:
+        frame.say(_("reason: {reason}").format(reason=show_path(statement.reason.encode())))
+    if evidence is not None and statement.lost in evidence["sites"]:
+        frame.say(_evidence_line(frame, statement.lost, evidence["sites"][statement.lost]))
+
+
+def _zone(frame: Frame) -> tzinfo:
+    """Return the site's time zone; Japan's on an officer's machine, which has no configuration."""
+    from jbackupd.settings.schema import zone_of
+
+    try:
+        return frame.settings().site.zone
+    except ConfigError:
+        return zone_of("Asia/Tokyo")
 
 
 def _say_force(frame: Frame, answer: dict[str, Any]) -> None:

@@ -6,6 +6,8 @@ import posixpath
 import secrets
 from datetime import datetime
 
+import blake3
+
 from jbackupd.continuity.epoch import FIRST_EPOCH, Epochs
 from jbackupd.format.declaration import (
     NONCE_BYTES,
@@ -21,6 +23,7 @@ from jbackupd.storage.durable import write_durably
 from jbackupd.storage.files import Files
 
 _FOLDER = "site/pending"
+_EVIDENCE_FOLDER = "site/evidence"
 _ENDING = ".declaration"
 
 
@@ -36,12 +39,13 @@ class PendingDeclarations:
         self._files = files
         self._epochs = epochs
         files.make_folder(_FOLDER)
+        files.make_folder(_EVIDENCE_FOLDER)
 
     def begin(self, lost: SiteId, acting: SiteId, *, reason: str, evidence: bytes, now: datetime) -> Declaration:
         """Begin a declaration; it waits for approvals, durable.
 
         Args:
-            evidence: BLAKE3 of the evidence that was shown.
+            evidence: The page that was shown; it is kept, and its BLAKE3 is part of what officers sign.
 
         Raises:
             RefusedError: The site is declared lost already, or would declare itself lost.
@@ -52,11 +56,19 @@ class PendingDeclarations:
                 "{site} is declared lost already, by the declaration {id}", "go on with the recovery plan",
                 site=lost, id=known.id,
             )
+        digest = blake3.blake3(evidence).digest()
         declaration = declare(Statement(
-            lost, FIRST_EPOCH + 1, acting, now, reason, evidence, secrets.token_bytes(NONCE_BYTES)
+            lost, FIRST_EPOCH + 1, acting, now, reason, digest, secrets.token_bytes(NONCE_BYTES)
         ))
+        kept = _evidence_path(declaration.id)
+        write_durably(self._files, kept, evidence, temporary=kept + ".new")
         self._write(declaration)
         return declaration
+
+    def evidence(self, name: str) -> bytes | None:
+        """Return the page that was shown when a declaration was begun here; None if it was begun elsewhere."""
+        path = _evidence_path(name)
+        return self._files.read(path) if self._files.exists(path) else None
 
     def find(self, name: str) -> Declaration:
         """Return a pending declaration by its id.
@@ -106,3 +118,7 @@ class PendingDeclarations:
 
 def _path(name: str) -> str:
     return posixpath.join(_FOLDER, name + _ENDING)
+
+
+def _evidence_path(name: str) -> str:
+    return posixpath.join(_EVIDENCE_FOLDER, name + ".json")

@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from datetime import datetime
 from typing import Any
 
-import blake3
 import msgspec
 
 from jbackupd.codec.shares import Share
@@ -18,10 +16,11 @@ from jbackupd.continuity.epoch import Epochs
 from jbackupd.continuity.pending import PendingDeclarations
 from jbackupd.format.declaration import Declaration, decode_declaration, encode_declaration
 from jbackupd.model.clock import Clock
-from jbackupd.model.errors import UsageError
+from jbackupd.model.errors import NotFoundError, UsageError
 from jbackupd.model.ids import SiteId
 from jbackupd.service.control import Body, Call, Control, NoArguments
 from jbackupd.service.recovering import Recoveries
+from jbackupd.settings.suggest import nearest
 
 
 class DeclareArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -76,13 +75,15 @@ class ContinuityVerbs:
 
     Args:
         own: This site.
-        evidence: What is known of every other site: last contact, receipts.
+        evidence: What is known here: under `sites` of every other site, under `held` the newest points.
+        sites: All other sites that are known here.
         spread: Tells all peers of a declaration that came into force.
     """
 
     def __init__(
         self, own: SiteId, *, epochs: Epochs, pending: PendingDeclarations, recoveries: Recoveries, clock: Clock,
-        evidence: Callable[[], dict[str, Any]], spread: Callable[[], Awaitable[None]],
+        evidence: Callable[[], dict[str, Any]], sites: Callable[[], Collection[SiteId]],
+        spread: Callable[[], Awaitable[None]],
     ) -> None:
         self._own = own
         self._epochs = epochs
@@ -90,6 +91,7 @@ class ContinuityVerbs:
         self._recoveries = recoveries
         self._clock = clock
         self._evidence = evidence
+        self._sites = sites
         self._spread = spread
 
     def register(self, control: Control) -> None:
@@ -108,29 +110,33 @@ class ContinuityVerbs:
         """Answer what is known of the other sites, and which declarations there are."""
         in_force = [decode_declaration(data) for data in self._epochs.declarations()]
         pending = await asyncio.to_thread(self._pending.all)
+        evidence = self._evidence()
         return {
             "site": self._own,
-            "evidence": self._evidence(),
+            "evidence": evidence["sites"],
+            "held": evidence["held"],
             "declarations": [declaration_document(declaration) for declaration in in_force],
             "pending": [declaration_document(declaration) for declaration in pending],
         }
 
     async def declare(self, call: Call[DeclareArguments]) -> Body:
         """Begin a declaration; it still needs approvals."""
-        evidence = self._evidence()
-        digest = blake3.blake3(json.dumps(evidence, sort_keys=True, default=str).encode()).digest()
+        lost, now = SiteId(call.arguments.site), self._clock.now()
+        self._check_known(lost)
+        page = msgspec.json.format(msgspec.json.encode({"by": self._own, "at": now, **self._evidence()}))
         begun = await asyncio.to_thread(
-            lambda: self._pending.begin(
-                SiteId(call.arguments.site), self._own, reason=call.arguments.reason, evidence=digest,
-                now=self._clock.now(),
-            )
+            lambda: self._pending.begin(lost, self._own, reason=call.arguments.reason, evidence=page, now=now)
         )
-        return {**declaration_document(begun), "evidence": evidence, "declaration": _base64(begun)}
+        return {**declaration_document(begun), "evidence": msgspec.json.decode(page), "declaration": _base64(begun)}
 
     async def declaration(self, call: Call[DeclarationArguments]) -> Body:
         """Answer a pending declaration, for an officer to approve."""
         found = await asyncio.to_thread(self._pending.find, call.arguments.id)
-        return {**declaration_document(found), "declaration": _base64(found)}
+        page = await asyncio.to_thread(self._pending.evidence, found.id)
+        return {
+            **declaration_document(found), "evidence": None if page is None else msgspec.json.decode(page),
+            "declaration": _base64(found),
+        }
 
     async def submit(self, call: Call[SubmitArguments]) -> Body:
         """Take approvals; with enough of them the loss is in force, here and at every peer that can be reached."""
@@ -170,6 +176,15 @@ class ContinuityVerbs:
     async def history(self, call: Call[NoArguments]) -> Body:
         """Answer the reports of all runs."""
         return {"runs": await asyncio.to_thread(self._recoveries.history)}
+
+    def _check_known(self, lost: SiteId) -> None:
+        known = [*self._sites(), self._own]
+        if lost not in known:
+            meant = nearest(lost, known)
+            raise NotFoundError(
+                "there is no site {site}", "did you mean {meant}?" if meant else "the sites are {known}",
+                site=lost, meant=meant, known=", ".join(sorted(known)),
+            )
 
     async def _watched(self, run: str, tell: Callable[[Body], Awaitable[None]]) -> Body:
         await tell({"run": run})

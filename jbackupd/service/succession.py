@@ -75,7 +75,7 @@ class Succession:
         )
         self._verbs = ContinuityVerbs(
             live.identity.site, epochs=epochs, pending=pending, recoveries=self.recoveries, clock=clock,
-            evidence=self.evidence, spread=self.spread,
+            evidence=self.evidence, sites=live.cards.keys, spread=self.spread,
         )
 
     def register(self, control: Control) -> None:
@@ -87,7 +87,7 @@ class Succession:
         await self.recoveries.close()
 
     def evidence(self) -> dict[str, Any]:
-        """Return what this site knows of every other: how the line stands, since when, and what it signed for."""
+        """Return what this site knows: of every other how the line stands and what it signed for; and what is held."""
         found: dict[str, Any] = {}
         for site, facts in self._peers.facts().items():
             copies = [known.copies[site] for known in self._board.taken.values() if site in known.copies]
@@ -99,7 +99,11 @@ class Succession:
                 "reason": str(state.error) if state.error is not None else None,
                 "last_receipt": received.isoformat(timespec="seconds") if received is not None else None,
             }
-        return found
+        held = {
+            str(dataset): {"point": point.sequence, "begun_at": point.begun_at.isoformat(timespec="seconds")}
+            for dataset, point in sorted(self._board.held.items()) if point is not None
+        }
+        return {"sites": found, "held": held}
 
     async def spread(self) -> None:
         """Tell every peer that can be reached of the declarations in force; the others hear of it when they answer."""
