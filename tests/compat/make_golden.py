@@ -40,7 +40,7 @@ def contents(day: int) -> dict[bytes, bytes]:
 def main(target: Path) -> None:
     site = Site(target)
     for day in range(3):
-        site.backup(MemorySource(contents(day), times={path: day + 1 for path in contents(day)}))
+        site.backup(MemorySource(contents(day), times=dict.fromkeys(contents(day), day + 1)))
     for share in split(site.seed, threshold=2, count=3, label=TENANT):
         (target / f"share{share.index}.txt").write_text(share.to_text())
     (target / "saga.card").write_text(encode_card(Card(CardKind.SITE, "saga", site.signer.public, b"h" * 32)))
