@@ -12,10 +12,9 @@ from jbackupd.cli.output import Frame, pass_frame, show_time
 from jbackupd.codec.paper import text_of
 from jbackupd.model.errors import NotFoundError, StorageError, UsageError
 from jbackupd.model.texts import _
-from jbackupd.model.units import show_duration
 
 if TYPE_CHECKING:
-    from jbackupd.settings.plan import Plan
+    from jbackupd.service.readiness import Finding
 
 FAILED = 1
 
@@ -30,46 +29,40 @@ def recovery() -> None:
 @pass_frame
 def check(frame: Frame, plan: str) -> int:
     """Check a plan against what this site holds; exit code 1 if something is missing."""
+    from datetime import UTC
+
+    from jbackupd.service.readiness import Grade, readiness
     from jbackupd.settings.plan import load_plan
 
     wanted = load_plan(plan)
-    findings = _findings(frame, wanted)
-    document = {"plan": wanted.id, "title": wanted.title, "ready": all(f["ok"] for f in findings), "findings": findings}
+    findings = readiness(frame.settings(), wanted, datetime.now(UTC))
+    ready = not any(finding.grade is Grade.BAD for finding in findings)
+    document = {
+        "plan": wanted.id, "title": wanted.title, "ready": ready,
+        "findings": [
+            {"step": finding.step or None, "grade": finding.grade.value, "text": finding.text.format(**finding.fields),
+             **{key: value for key, value in finding.fields.items() if key in ("point", "age_seconds")}}
+            for finding in findings
+        ],
+    }
 
     def text() -> None:
         for finding in findings:
-            click.echo(("○ " if finding["ok"] else "× ") + finding["text"])
+            click.echo(_finding_line(frame, finding))
+        click.echo(_("the plan can be run here") if ready else _("the plan would not succeed here as it is"))
 
     frame.emit(document, text)
-    return 0 if document["ready"] else FAILED
+    return 0 if ready else FAILED
 
 
-def _findings(frame: Frame, plan: Plan) -> list[dict[str, Any]]:
-    from datetime import UTC
-
-    from jbackupd.model.ids import PointSelector
-    from jbackupd.service.wiring import point_lists
-
-    found: list[dict[str, Any]] = []
+def _finding_line(frame: Frame, finding: Finding) -> str:
+    mark = {"good": "○", "note": "・", "bad": "×"}[finding.grade.value]
     zone = frame.settings().site.zone
-    for step in plan.steps:
-        if step.kind != "restore":
-            continue
-        try:
-            (points,) = point_lists(frame.settings(), step.dataset.tenant)
-            point = points.find(PointSelector.parse(f"{step.dataset}@{step.point}"))
-        except NotFoundError as error:
-            found.append({"step": step.id, "ok": False, "text": str(error)})
-            continue
-        age = (datetime.now(UTC) - point.header.begun_at).total_seconds()
-        text = _("{step}: {point} of {time}, {age} old").format(
-            step=step.id, point=point.label, time=show_time(point.header.begun_at, zone), age=show_duration(age)
-        )
-        found.append({
-            "step": step.id, "ok": age <= plan.rpo.total_seconds(), "text": text, "point": point.label,
-            "age_seconds": round(age),
-        })
-    return found
+    shown = {
+        key: show_time(value, zone) if isinstance(value, datetime) else value for key, value in finding.fields.items()
+    }
+    step = f"{finding.step}: " if finding.step else ""
+    return f"{mark} {step}{_(finding.text).format(**shown)}"
 
 
 @recovery.command(help=_("Run a plan with the shares of the tenant's recovery key."))

@@ -93,6 +93,9 @@ class Epochs:
         decoded = decode_declaration(declaration)
         check_approvals(decoded, self._officers(), needed=self._needed())
         with self._lock:
+            # Opened anew after a failure first: what stands in it counts before anything else is accepted.
+            if self._journal is None:
+                self._journal = self._opened()
             known = self._newest.get(decoded.statement.lost)
             if known is not None and known.signed == decoded.signed:
                 return
@@ -103,14 +106,30 @@ class Epochs:
                     id=decoded.id, site=decoded.statement.lost, epoch=decoded.statement.epoch, other=known.id,
                     known=known.statement.epoch,
                 )
-            journal, self._journal = self._journal or self._opened(), None
+            journal, self._journal = self._journal, None
             journal.append(declaration)
             self._newest[decoded.statement.lost], self._journal = decoded, journal
 
     def _opened(self) -> Journal:
-        """Read the journal; again after a failed append, which closes it: what stands in it then counts."""
+        """Read the journal; again after a failed append, which closes it."""
         journal = Journal.open(self._files, _FILE)
-        for record in journal.records:
-            declaration = decode_declaration(record)
-            self._newest[declaration.statement.lost] = declaration
+        self._newest.update(_newest_of(journal))
         return journal
+
+
+def read_declarations(files: Files) -> dict[SiteId, Declaration]:
+    """Return the declarations in force by lost site, for a look; whoever acts opens `Epochs` under the lock.
+
+    Raises:
+        DamageError: The journal is damaged.
+    """
+    if not files.exists(_FILE):
+        return {}
+    journal = Journal.open(files, _FILE)
+    journal.close()
+    return _newest_of(journal)
+
+
+def _newest_of(journal: Journal) -> dict[SiteId, Declaration]:
+    declarations = [decode_declaration(record) for record in journal.records]
+    return {declaration.statement.lost: declaration for declaration in declarations}

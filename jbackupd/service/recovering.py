@@ -25,6 +25,7 @@ from jbackupd.model.errors import BusyError, JbackupdError, NotFoundError, Refus
 from jbackupd.model.ids import TenantId
 from jbackupd.runtime.offload import settled
 from jbackupd.service.premises import Premises
+from jbackupd.service.readiness import check_desks
 from jbackupd.service.steps import SiteSteps
 from jbackupd.settings.plan import Plan, parse_plan
 from jbackupd.storage.files import Files
@@ -73,6 +74,7 @@ class Recoveries:
             ShareError: The shares do not give the key.
         """
         plan = parse_plan(plan_text)
+        check_desks(plan)
         self._check_free(plan)
         # Bad shares are said at once, before there is a run.
         await asyncio.to_thread(combine, shares)

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Annotated, Literal
 
 import tomli
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from jbackupd.model.errors import ConfigError
 from jbackupd.model.units import Address
@@ -21,6 +21,15 @@ from jbackupd.settings.suggest import nearest
 
 StepName = OfficerName
 """A step's id is a word like any other id."""
+
+
+def _whole(value: str) -> str:
+    if not value.startswith("/") or "\0" in value:
+        raise WrongError("is not a whole path", "begin it with /: the daemon reads it, wherever the plan lies")
+    return value
+
+
+WholePath = Annotated[str, AfterValidator(_whole)]
 
 
 class AnyStep(Table):
@@ -73,8 +82,8 @@ class DeskStep(AnyStep):
     ignore: Many[Text] = Field(default=(), description="Columns that are known and left out")
     title: Text = Field(description="The municipality's name, on every page")
     listen: At = Field(default=Address("127.0.0.1", 7480), description="Where the page is served")
-    certificate: str | None = Field(default=None, description="PEM certificate chain, for https")
-    private_key: str | None = Field(default=None, description="PEM key, for https")
+    certificate: WholePath | None = Field(default=None, description="PEM certificate chain, for https")
+    private_key: WholePath | None = Field(default=None, description="PEM key, for https")
     accounts: Annotated[Many[OfficerName], Field(min_length=1)] = Field(description="Clerks; passwords are drawn")
 
 
