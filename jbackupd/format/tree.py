@@ -4,9 +4,9 @@
     0       8     magic "JBTREE" 0x01 0x00
     8       ...   records
 
-A record is a little endian u32 length and that many bytes of msgpack: an array in the order of
-`_RawEntry`. The last record is the array [count of entries]. An unchanged entry is the same bytes as
-in the previous point. Entries are in strictly ascending order of their path components, compared as
+A record is a little endian u32 length and that many bytes of msgpack in its shortest form: an array
+in the order of `_RawEntry`. The last record is the array [count of entries]. An unchanged entry is the
+same bytes as in the previous point. Entries are in strictly ascending order of their path components, compared as
 bytes; every entry's folder precedes it, unless it is at the top. The path is relative, its
 components joined by "/", none of them empty, "." or "..", none with a NUL.
 """
@@ -28,6 +28,12 @@ PATH_BYTES_MAX = 64 * 1024
 """Linux takes 4,096 a call, but deeper paths can be made step by step."""
 RECORD_BYTES_MAX = 64 * 1024 * 1024
 """An entry of 24 bytes an extent: two million frames, some terabytes in one file."""
+TIMES_NS = range(-(1 << 63), 1 << 64)
+"""What msgpack holds: the years 1677 to 2554. ext4 ends in 2446, XFS in 2486; a source clamps what is beyond."""
+_COUNT_BEGIN = b"\x91"
+"""An array of one, in msgpack: so the count is told from an entry. Trying both costs a fifth of the time."""
+_TYPES = {int(kind): kind for kind in EntryType}
+_FILE, _SYMLINK = int(EntryType.FILE), int(EntryType.SYMLINK)
 _LENGTH = struct.Struct("<I")
 
 
@@ -47,30 +53,44 @@ class _RawEntry(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
 
 
 _entry_decoder = msgspec.msgpack.Decoder(_RawEntry)
+_encoder = msgspec.msgpack.Encoder()
 _count_decoder = msgspec.msgpack.Decoder(tuple[int])
 
 
-def check_path(path: bytes) -> None:
-    """Check that a path stays below where it is put.
+def check_path(path: bytes) -> list[bytes]:
+    """Check that a path stays below where it is put; return its components.
 
     Raises:
         FormatError: It does not, or is no path.
     """
     if not path or len(path) > PATH_BYTES_MAX or b"\0" in path:
         raise FormatError("a tree names an impossible path")
-    if any(part in (b"", b".", b"..") for part in path.split(b"/")):
+    parts = path.split(b"/")
+    if b"" in parts or b"." in parts or b".." in parts:
         raise FormatError("a tree names a path that would leave its folder: {path}", path=repr(path))
+    return parts
 
 
 def encode_entry(entry: TreeEntry) -> bytes:
-    """Return an entry's record."""
-    return _record(msgspec.msgpack.encode(_RawEntry(
+    """Return an entry's record.
+
+    Raises:
+        FormatError: No reader would take it.
+    """
+    raw = _RawEntry(
         entry.path, int(entry.type), entry.mode, entry.uid, entry.gid, entry.mtime_ns, entry.ctime_ns, entry.inode,
         entry.size, entry.digest, [(e.frame, e.offset, e.length) for e in entry.extents], entry.target,
-    )))
+    )
+    _check_fields(raw)
+    try:
+        return _record(_encoder.encode(raw))
+    except OverflowError as error:
+        raise FormatError("an entry of a tree is out of range") from error
 
 
 def _record(body: bytes) -> bytes:
+    if len(body) > RECORD_BYTES_MAX:
+        raise FormatError("a tree's record is longer than one may be")
     return _LENGTH.pack(len(body)) + body
 
 
@@ -83,8 +103,7 @@ class _Order:
         self.count = 0
 
     def check(self, entry: TreeEntry) -> None:
-        check_path(entry.path)
-        parts = entry.path.split(b"/")
+        parts = check_path(entry.path)
         if parts <= self._last:
             raise FormatError("the entries of a tree are not in order")
         while self._folders and parts[: len(self._folders)] != self._folders:
@@ -167,12 +186,14 @@ class TreeDecoder:
     def _entry(self, body: bytes) -> TreeEntry | None:
         if self._ended:
             raise FormatError("something follows a tree's end")
-        try:
-            (count,) = _count_decoder.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        if body[:1] != _COUNT_BEGIN:
             entry = _decode_entry(body)
             self._order.check(entry)
             return entry
+        try:
+            (count,) = _count_decoder.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise FormatError("an entry of a tree is malformed") from error
         if count != self._order.count:
             raise FormatError("a tree has another number of entries than it says")
         self._ended = True
@@ -184,17 +205,30 @@ def _decode_entry(body: bytes) -> TreeEntry:
         raw = _entry_decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise FormatError("an entry of a tree is malformed") from error
-    is_file, is_link = raw.type == EntryType.FILE, raw.type == EntryType.SYMLINK
+    _check_fields(raw)
+    return TreeEntry(
+        raw.path, _TYPES[raw.type], raw.mode, raw.uid, raw.gid, raw.mtime_ns, raw.ctime_ns, raw.inode, raw.size,
+        raw.digest, tuple([Extent(FrameId(frame), offset, length) for frame, offset, length in raw.extents]),
+        raw.target,
+    )
+
+
+def _check_fields(raw: _RawEntry) -> None:
+    """Check that fields are in range and fit each other; the path is judged together with its order.
+
+    Raises:
+        FormatError: They do not.
+    """
+    content = 0
+    for frame, offset, length in raw.extents:
+        if len(frame) != FRAME_ID_BYTES or offset < 0 or length <= 0:
+            raise FormatError("an entry of a tree is out of range")
+        content += length
+    is_file, is_link = raw.type == _FILE, raw.type == _SYMLINK
     if (
-        raw.type not in EntryType._value2member_map_ or not 0 <= raw.mode <= 0o7777
-        or not (0 <= raw.uid < 1 << 32 and 0 <= raw.gid < 1 << 32) or raw.size < 0
-        or len(raw.digest) != (DIGEST_BYTES if is_file else 0)
-        or any(len(e[0]) != FRAME_ID_BYTES or e[1] < 0 or e[2] <= 0 for e in raw.extents)
-        or sum(e[2] for e in raw.extents) != raw.size
+        raw.type not in _TYPES or not 0 <= raw.mode <= 0o7777
+        or not (0 <= raw.uid < 1 << 32 and 0 <= raw.gid < 1 << 32) or raw.inode < 0
+        or raw.size != content or bool(raw.size) > is_file or len(raw.digest) != (DIGEST_BYTES if is_file else 0)
         or bool(raw.target) != is_link or b"\0" in raw.target
     ):
         raise FormatError("an entry of a tree is out of range")
-    return TreeEntry(
-        raw.path, EntryType(raw.type), raw.mode, raw.uid, raw.gid, raw.mtime_ns, raw.ctime_ns, raw.inode, raw.size,
-        raw.digest, tuple(Extent(FrameId(e[0]), e[1], e[2]) for e in raw.extents), raw.target,
-    )
