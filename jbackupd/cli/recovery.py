@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jbackupd.cli.asking import Caller, answering
 from jbackupd.cli.output import Frame, pass_frame, show_time
 from jbackupd.codec.paper import text_of
 from jbackupd.model.errors import NotFoundError, StorageError, UsageError
@@ -69,31 +70,35 @@ def _finding_line(frame: Frame, finding: Finding) -> str:
 @click.argument("plan", metavar="PLAN")
 @click.option("--share", "shares", multiple=True, required=True, metavar="FILE", help=_("a share of the recovery key"))
 @click.option("--lost-at", metavar="TIME", help=_("when the home site was lost, RFC 3339; RTO and RPO count from it"))
+@click.option("--local", is_flag=True, help=_("in this process; the daemon must not run"))
 @pass_frame
-def run(frame: Frame, plan: str, shares: tuple[str, ...], lost_at: str | None) -> int:
+def run(frame: Frame, plan: str, shares: tuple[str, ...], lost_at: str | None, local: bool) -> int:
     """Begin a run in the daemon and watch it; exit code 1 if it did not reach the end."""
     from jbackupd.settings.plan import load_plan
 
     load_plan(plan)
-    return _watch(frame, "recovery.run", plan=_read(plan), shares=_share_texts(shares), lost_at=lost_at)
+    return _watch(frame, "recovery.run", local=local, plan=_read(plan), shares=_share_texts(shares), lost_at=lost_at)
 
 
 @recovery.command(help=_("Go on with a run that was interrupted or failed."))
 @click.argument("run_name", metavar="RUN")
 @click.option("--share", "shares", multiple=True, metavar="FILE", help=_("a share of the recovery key"))
+@click.option("--local", is_flag=True, help=_("in this process; the daemon must not run"))
 @pass_frame
-def resume(frame: Frame, run_name: str, shares: tuple[str, ...]) -> int:
+def resume(frame: Frame, run_name: str, shares: tuple[str, ...], local: bool) -> int:
     """Resume a run; a run is never resumed by itself."""
-    return _watch(frame, "recovery.resume", run=run_name, shares=_share_texts(shares))
+    return _watch(frame, "recovery.resume", local=local, run=run_name, shares=_share_texts(shares))
 
 
 @recovery.command(help=_("Show a run: its steps, its timeline, and the RTO and RPO that it reached."))
 @click.argument("run_name", metavar="RUN")
 @click.option("--html", "page", metavar="FILE", help=_("write the report as a page to print"))
+@click.option("--local", is_flag=True, help=_("in this process; the daemon must not run"))
 @pass_frame
-def show(frame: Frame, run_name: str, page: str | None) -> int:
+def show(frame: Frame, run_name: str, page: str | None, local: bool) -> int:
     """Show a run; one that is under way is watched to its end."""
-    document = _watched(frame, "recovery.show", run=run_name)
+    with answering(frame, local=local) as call:
+        document = _watched(frame, call, "recovery.show", local=local, run=run_name)
     if page is not None:
         from jbackupd.continuity.page import run_page
 
@@ -107,16 +112,19 @@ def show(frame: Frame, run_name: str, page: str | None) -> int:
 @pass_frame
 def close(frame: Frame, run_name: str) -> None:
     """Close a run; it stays journalled and can be resumed."""
-    answer = _ask(frame, "recovery.close", run=run_name)
+    with answering(frame, local=False) as call:
+        answer = call("recovery.close", run=run_name)
     frame.emit(answer, lambda: click.echo(answer["run"]))
     frame.say(_("its desks are closed; 'jbackupd recovery resume {run}' opens them again").format(run=run_name))
 
 
 @recovery.command(help=_("List all runs."))
+@click.option("--local", is_flag=True, help=_("in this process; the daemon must not run"))
 @pass_frame
-def history(frame: Frame) -> None:
+def history(frame: Frame, local: bool) -> None:
     """List the runs, oldest first."""
-    answer = _ask(frame, "recovery.history")
+    with answering(frame, local=local) as call:
+        answer = call("recovery.history")
 
     def text() -> None:
         from jbackupd.continuity.telling import error_text, outcome_text
@@ -131,23 +139,29 @@ def history(frame: Frame) -> None:
     frame.emit(answer, text)
 
 
-def _watch(frame: Frame, verb: str, **arguments: Any) -> int:
-    return _told(frame, _watched(frame, verb, **arguments))
+def _watch(frame: Frame, verb: str, *, local: bool, **arguments: Any) -> int:
+    with answering(frame, local=local) as call:
+        document = _watched(frame, call, verb, local=local, **arguments)
+        code = _told(frame, document)
+        if local and any("url" in step["detail"] and step["state"] == "done" for step in document["steps"]):
+            frame.say(_("the desk is open until this command ends (Ctrl-C)"))
+            call.serve()
+    return code
 
 
-def _watched(frame: Frame, verb: str, **arguments: Any) -> dict[str, Any]:
+def _watched(frame: Frame, call: Caller, verb: str, *, local: bool, **arguments: Any) -> dict[str, Any]:
     """Follow a run to its end and return its report."""
     from jbackupd.continuity.telling import error_text, event_text
-    from jbackupd.service.client import call
 
     def news(event: dict[str, Any]) -> None:
         if "step" not in event:
-            frame.say(_("run {run}; closing this terminal does not stop it").format(run=event["run"]))
+            shown = _("run {run}") if local else _("run {run}; closing this terminal does not stop it")
+            frame.say(shown.format(run=event["run"]))
         elif event["event"] != "progress":
             reason = error_text(event["error"]) if "error" in event else ""
             frame.say(f"{event_text(event)} {reason}".rstrip())
 
-    return call(frame.settings().site.state, verb, news, **arguments)
+    return call(verb, news, **arguments)
 
 
 def _told(frame: Frame, document: dict[str, Any]) -> int:
@@ -187,12 +201,6 @@ def _show_run(frame: Frame, document: dict[str, Any]) -> None:
         click.echo(_("ALARM: {alarm}").format(alarm=alarm))
     if document["stopped"] is not None:
         click.echo(error_text(document["stopped"]))
-
-
-def _ask(frame: Frame, verb: str, **arguments: Any) -> dict[str, Any]:
-    from jbackupd.service.client import call
-
-    return call(frame.settings().site.state, verb, **arguments)
 
 
 def _share_texts(paths: tuple[str, ...]) -> list[dict[str, str]]:

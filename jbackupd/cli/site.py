@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jbackupd.cli.asking import answering
 from jbackupd.cli.output import Frame, pass_frame, show_path, show_time
 from jbackupd.model.errors import ConfigError, NotFoundError, StorageError, UsageError
 from jbackupd.model.texts import _
@@ -63,10 +64,11 @@ def _show_card(frame: Frame) -> None:
 
 
 @site.command(help=_("Show what is known of the other sites, and which were declared lost."))
+@click.option("--local", is_flag=True, help=_("in this process; the daemon must not run"))
 @pass_frame
-def status(frame: Frame) -> None:
+def status(frame: Frame, local: bool) -> None:
     """Show the evidence and the declarations."""
-    answer = _ask(frame, "site.status")
+    answer = _ask(frame, "site.status", local=local)
     frame.emit(answer, lambda: _show_status(frame, answer))
 
 
@@ -113,8 +115,11 @@ def _declaration_line(frame: Frame, declaration: dict[str, Any]) -> str:
 @click.option("--reason", default="", help=_("what is known, for the record"))
 @click.option("--out", metavar="FILE", help=_("write the declaration to a file, to carry it to the officers"))
 @click.option("--approval", "approvals", multiple=True, metavar="FILE", help=_("a declaration approved by an officer"))
+@click.option("--local", is_flag=True, help=_("in this process; the daemon must not run"))
 @pass_frame
-def declare_lost(frame: Frame, lost: str, reason: str, out: str | None, approvals: tuple[str, ...]) -> None:
+def declare_lost(
+    frame: Frame, lost: str, reason: str, out: str | None, approvals: tuple[str, ...], local: bool
+) -> None:
     """Begin a declaration; nothing changes before enough officers have approved it."""
     if approvals:
         for path in approvals:
@@ -124,11 +129,11 @@ def declare_lost(frame: Frame, lost: str, reason: str, out: str | None, approval
                     "{path} is about the site {other}, not {site}", "name the right file", path=path,
                     other=declaration.statement.lost, site=lost,
                 )
-            answer = _submit(frame, declaration)
+            answer = _submit(frame, declaration, local=local)
         frame.emit(answer, lambda: click.echo(_declaration_line(frame, answer)))
         _say_force(frame, answer)
         return
-    answer = _ask(frame, "site.declare", site=lost, reason=reason)
+    answer = _ask(frame, "site.declare", local=local, site=lost, reason=reason)
     if out is not None:
         _write(out, base64.b64decode(answer["declaration"]))
     frame.emit(answer, lambda: click.echo(answer["id"]))
@@ -144,9 +149,11 @@ def declare_lost(frame: Frame, lost: str, reason: str, out: str | None, approval
 @click.option("--passphrase-file", metavar="FILE", help=_("read the passphrase from a file"))
 @click.option("--declaration", "path", metavar="FILE", help=_("approve a declaration that was carried here"))
 @click.option("--out", metavar="FILE", help=_("where to write it with the approval"))
+@click.option("--local", is_flag=True, help=_("in this process; the daemon must not run"))
 @pass_frame
 def approve(
-    frame: Frame, declaration: str | None, key: str, passphrase_file: str | None, path: str | None, out: str | None
+    frame: Frame, declaration: str | None, key: str, passphrase_file: str | None, path: str | None, out: str | None,
+    local: bool,
 ) -> None:
     """Sign a declaration; with enough approvals it is in force."""
     from jbackupd.continuity.officer import open_officer
@@ -158,7 +165,7 @@ def approve(
     if path is not None:
         wanted, evidence = _read_declaration(path), None
     else:
-        answer = _ask(frame, "site.declaration", id=declaration)
+        answer = _ask(frame, "site.declaration", local=local, id=declaration)
         wanted, evidence = decode_declaration(base64.b64decode(answer["declaration"])), answer["evidence"]
     _say_what_is_signed(frame, wanted, evidence)
     officer = open_officer(_read(key), _passphrase(passphrase_file))
@@ -167,7 +174,7 @@ def approve(
         _write(out, encode_declaration(signed))
         frame.emit({"id": signed.id, "officer": officer.officer, "file": out}, lambda: click.echo(out))
         return
-    answer = _submit(frame, signed)
+    answer = _submit(frame, signed, local=local)
     frame.emit(answer, lambda: click.echo(_declaration_line(frame, answer)))
     _say_force(frame, answer)
 
@@ -236,16 +243,16 @@ def create(frame: Frame, name: str, folder: str, passphrase_file: str | None) ->
     )
 
 
-def _ask(frame: Frame, verb: str, **arguments: Any) -> dict[str, Any]:
-    from jbackupd.service.client import call
+def _ask(frame: Frame, verb: str, *, local: bool, **arguments: Any) -> dict[str, Any]:
+    with answering(frame, local=local) as call:
+        return call(verb, **arguments)
 
-    return call(frame.settings().site.state, verb, **arguments)
 
-
-def _submit(frame: Frame, declaration: Declaration) -> dict[str, Any]:
+def _submit(frame: Frame, declaration: Declaration, *, local: bool) -> dict[str, Any]:
     from jbackupd.format.declaration import encode_declaration
 
-    return _ask(frame, "site.submit", declaration=base64.b64encode(encode_declaration(declaration)).decode("ascii"))
+    packed = base64.b64encode(encode_declaration(declaration)).decode("ascii")
+    return _ask(frame, "site.submit", local=local, declaration=packed)
 
 
 def _read_declaration(path: str) -> Declaration:

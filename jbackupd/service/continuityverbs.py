@@ -7,7 +7,7 @@ import base64
 import binascii
 from collections.abc import Awaitable, Callable, Collection
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -18,9 +18,11 @@ from jbackupd.format.declaration import Declaration, decode_declaration, encode_
 from jbackupd.model.clock import Clock
 from jbackupd.model.errors import NotFoundError, UsageError
 from jbackupd.model.ids import SiteId
-from jbackupd.service.control import Body, Call, Control, NoArguments
+from jbackupd.service.control import Body, Call, Handler, NoArguments
 from jbackupd.service.recovering import Recoveries
 from jbackupd.settings.suggest import nearest
+
+A = TypeVar("A", bound=msgspec.Struct)
 
 
 class DeclareArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -70,6 +72,14 @@ class RunNameArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     run: str
 
 
+class Registry(Protocol):
+    """Where verbs are answered: the daemon's control socket, or a command that has no daemon."""
+
+    def register(self, verb: str, arguments: type[A], handler: Handler[A]) -> None:
+        """Let a verb be answered; see `Control.register`."""
+        ...
+
+
 class ContinuityVerbs:
     """Answers commands about declarations and recovery runs.
 
@@ -94,7 +104,7 @@ class ContinuityVerbs:
         self._sites = sites
         self._spread = spread
 
-    def register(self, control: Control) -> None:
+    def register(self, control: Registry) -> None:
         """Let the verbs be answered."""
         control.register("site.status", NoArguments, self.site_status)
         control.register("site.declare", DeclareArguments, self.declare)
