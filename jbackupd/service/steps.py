@@ -18,6 +18,7 @@ from jbackupd.continuity.record import RunRecord, run_folder
 from jbackupd.engine.survey import Survey
 from jbackupd.model.errors import JbackupdError, KeyMissingError, NotFoundError
 from jbackupd.model.ids import DatasetId, ObjectKind, PointSelector
+from jbackupd.model.texts import to_translate
 from jbackupd.restore.options import RestoreOptions, RestoreResult
 from jbackupd.restore.place import restore
 from jbackupd.runtime.offload import settled
@@ -193,6 +194,6 @@ def _not_whole(stored: StoredPoint, result: RestoreResult) -> JbackupdError:
     if len(result.problems) == 1:
         return first
     return type(first)(
-        "{count} files of {point} were not restored; the first: {reason}", "{advice}",
+        to_translate("{count} files of {point} were not restored; the first: {reason}"), "{advice}",
         count=len(result.problems), point=stored.label, reason=str(first), advice=first.render(first.hint),
     )
