@@ -25,9 +25,9 @@ REGISTER_TITLE = "Register: a PostgreSQL dump made by pg_dump"
 REGISTER_LIMITS = (
     "The first backup is bound by the cores, which cut, compress and seal at once. Of a day's bytes most are the "
     "changed rows and where each is, the rest chunk names, tree, key, index and point. A bound needs yesterday in "
-    "clear and encrypts nothing; a program that only deduplicates sends each chunk that holds a changed row. Restoring "
-    "a delta reads its bases as well, time that restic and borg do not spend; jbackupd's memory goes into the encoders' "
-    "tables, their prefixes and the frames on their way."
+    "clear and encrypts nothing; a program that only deduplicates sends each chunk that holds a changed row. "
+    "Restoring a delta reads its bases as well, time that restic and borg do not spend; jbackupd's memory goes into "
+    "the encoders' tables, their prefixes and the frames on their way."
 )
 ROOM = 12
 """Times the data of one day that a run may need: the days, the live folder, four repositories, a restored copy."""
@@ -111,8 +111,10 @@ def _circumstances(
         *([f"**{busy}**"] if busy else []),
     ]
     listed = "\n".join(f"* {line}" for line in lines)
-    return f"{listed}\n\n× is times jbackupd's figure: above 1 the other needs more. " \
-           "Bounds, in italics, are no backups. Seconds hold the start of each program, which weighs more the smaller the data is."
+    return (
+        f"{listed}\n\n× is times jbackupd's figure: above 1 the other needs more. Bounds, in italics, are no backups. "
+        "Seconds hold the start of each program, which weighs more the smaller the data is."
+    )
 
 
 def _words(arguments: argparse.Namespace) -> list[str]:
