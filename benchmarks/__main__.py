@@ -98,8 +98,9 @@ def _circumstances(
 ) -> str:
     """Return machine, date, command and versions as a list."""
     size = total_bytes(day_folder(arguments.register, 0)) if arguments.register else arguments.megabytes * 10**6
-    command = " ".join(["python -m benchmarks", *(["--register DIR"] if arguments.register else _words(arguments))])
     rounds = arguments.rounds or (3 if arguments.register else 1)
+    what = ["--register DIR"] if arguments.register else [*arguments.workloads, f"--megabytes {arguments.megabytes}"]
+    command = " ".join(["python -m benchmarks", *what, f"--days {arguments.days}", f"--rounds {rounds}"])
     lines = [
         f"{date.today()}, `{command}`",
         machine_line(),
@@ -115,10 +116,6 @@ def _circumstances(
         f"{listed}\n\n× is times jbackupd's figure: above 1 the other needs more. Bounds, in italics, are no backups. "
         "Seconds hold the start of each program, which weighs more the smaller the data is."
     )
-
-
-def _words(arguments: argparse.Namespace) -> list[str]:
-    return [*arguments.workloads, f"--megabytes {arguments.megabytes}", f"--days {arguments.days}"]
 
 
 def _write(report: str, section: str) -> None:
