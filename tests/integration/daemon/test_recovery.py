@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from daemons import free_port, receipted
 
 from jbackupd.demo.town import COLUMNS, IGNORE, make_town
 from jbackupd.desk.probe import probe_desk
-from jbackupd.model.errors import BusyError, RefusedError, ShareError, TryLaterError
+from jbackupd.model.errors import BusyError, NotFoundError, RefusedError, ShareError, TryLaterError
 
 OFFICERS = ("mori", "abe")
 
@@ -59,6 +60,16 @@ needs = ["desk"]
 @pytest.fixture
 def lost(town, tmp_path: Path) -> Any:
     """Kyoto and Hokkaido after Saga was lost; its state is kept aside; nothing is declared yet."""
+    return lose(town, tmp_path, holders=2)
+
+
+@pytest.fixture
+def lost_with_a_newcomer(town, tmp_path: Path) -> Any:
+    """Saga was lost before Hokkaido ever ran: it holds nothing, and only Kyoto has the town's data."""
+    return lose(town, tmp_path, holders=1)
+
+
+def lose(town, tmp_path: Path, *, holders: int) -> Any:
     made = make_town(str(tmp_path / "town"), residents=400)
     shutil.rmtree(town.data)
     shutil.copytree(Path(made.extract).parent, town.data)
@@ -77,20 +88,21 @@ def lost(town, tmp_path: Path) -> Any:
             f'[[officer]]\nid = "{officer}"\ncard = "{tmp_path}/officers/{officer}.card"\n' for officer in OFFICERS
         )
         site.config.write_text(text)
+    for site in sites[: 1 + holders]:
         site.start()
-    saga.until(lambda page: all(
-        copy["point"] is not None for each in page["datasets"] for copy in each["copies"]
-    ))
+    saga.until(lambda page: receipted(page, 1, peers=holders))
     saga.kill()
     saga.state.rename(tmp_path / "aside")
+    for site in sites[1 + holders :]:
+        site.start()
     return town
 
 
-def declare(town, tmp_path: Path) -> None:
-    kyoto = town.sites[1]
-    begun = kyoto.command("site", "declare-lost", "saga", "--reason", "flooded")
+def declare(town, tmp_path: Path, *, acting: int = 1) -> None:
+    site = town.sites[acting]
+    begun = site.command("site", "declare-lost", "saga", "--reason", "flooded")
     for officer in OFFICERS:
-        answer = kyoto.command(
+        answer = site.command(
             "site", "approve", begun["id"], "--key", str(tmp_path / "officers" / f"{officer}.key"),
             "--passphrase-file", str(tmp_path / "words"),
         )
@@ -215,3 +227,35 @@ def test_two_runs_of_one_tenant_do_not_meet(lost, tmp_path: Path) -> None:
 
     assert kyoto.call("recovery.run", begin_another, plan=plan_text(0), shares=shares(tmp_path, 1, 2))["proved"]
     assert len(second) == 1
+
+
+def test_a_site_that_never_held_anything_recovers_from_the_one_that_did(lost_with_a_newcomer, tmp_path: Path) -> None:
+    hokkaido = lost_with_a_newcomer.sites[2]
+    assert not (hokkaido.state / "vaults" / "imari").exists()
+    declare(lost_with_a_newcomer, tmp_path, acting=2)
+    document = hokkaido.call("recovery.run", plan=plan_text(0), shares=shares(tmp_path, 1, 3))
+    assert document["proved"], document
+    assert document["steps"][1]["detail"]["sites"]["kyoto"] == "ok"
+    probe_desk(*desk_of(document), *somebody(lost_with_a_newcomer))
+    assert document["counted_from"] == "declared_at" and document["rto_met"]
+
+
+def test_a_closed_run_frees_its_address_for_the_next(lost, tmp_path: Path) -> None:
+    kyoto = lost.sites[1]
+    declare(lost, tmp_path)
+    port = free_port()
+    first = kyoto.call("recovery.run", plan=plan_text(port), shares=shares(tmp_path, 1, 2))
+    assert first["proved"]
+    taken = kyoto.call("recovery.run", plan=plan_text(port), shares=shares(tmp_path, 1, 2))
+    assert [step["state"] for step in taken["steps"]] == ["done", "done", "failed", "skipped"]
+    (tmp_path / "plan.toml").write_text(plan_text(port))
+    checked = kyoto.command("recovery", "check", str(tmp_path / "plan.toml"), expect=1)
+    assert [each["step"] for each in checked["findings"] if each["grade"] == "bad"] == ["desk"]
+    kyoto.call("recovery.close", run=first["run"])
+    with pytest.raises(NotFoundError):
+        kyoto.call("recovery.close", run=first["run"])
+    again = kyoto.call("recovery.resume", run=taken["run"], shares=[])
+    assert again["proved"], "what was restored needs no share to be shown"
+    assert {one["run"]: one["proved"] for one in kyoto.call("recovery.history")["runs"]} == {
+        first["run"]: True, taken["run"]: True,
+    }
