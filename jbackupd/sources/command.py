@@ -13,16 +13,15 @@ import os
 import select
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from typing import IO
 
 from jbackupd.model.errors import SourceError
 from jbackupd.model.records import EntryType, Unreadable
 from jbackupd.sources.port import ItemReader, SourceItem
 
 STDERR_BYTES = 64 * 1024
+"""The end of what a command says on its standard error is kept; all of it is read, or it would stop."""
 PIPE_BYTES = 1024 * 1024
 """What an unprivileged process may ask for; the default of 64 KiB costs a switch each."""
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "USER", "LOGNAME")
@@ -58,20 +57,21 @@ class CommandSource:
 
     @contextlib.contextmanager
     def _open(self, item: SourceItem) -> Iterator[ItemReader]:
-        with tempfile.TemporaryFile() as complaints:
-            process = self._start(complaints)
+        process = self._start()
+        try:
+            output = _Output(self, process, self._timeout_seconds)
             try:
-                yield _Output(self, process, complaints, self._timeout_seconds)
+                yield output
             finally:
-                _kill_group(process)
-                assert process.stdout is not None
-                process.stdout.close()
+                output.close()
+        finally:
+            _kill_group(process)
 
-    def _start(self, complaints: IO[bytes]) -> subprocess.Popen[bytes]:
+    def _start(self) -> subprocess.Popen[bytes]:
         environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         try:
             return subprocess.Popen(
-                self._command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints,
+                self._command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                 env=environment, start_new_session=True, bufsize=0,
             )
         except OSError as error:
@@ -80,17 +80,17 @@ class CommandSource:
                 program=self._command[0], reason=os.strerror(error.errno or 0),
             ) from error
 
-    def check(self, process: subprocess.Popen[bytes], complaints: IO[bytes], produced: int) -> None:
+    def judge(self, code: int, complaint: str, produced: int) -> None:
         """Judge a command that has ended.
 
         Raises:
             SourceError: It failed, or printed nothing.
         """
-        if process.returncode != 0:
+        if code != 0:
             raise SourceError(
                 "the command {program} failed with {status}: {complaint}",
                 "run it by hand as the service's user; there is no new point",
-                program=self._command[0], status=_status(process.returncode), complaint=_tail(complaints),
+                program=self._command[0], status=_status(code), complaint=complaint,
             )
         if not produced and not self._allow_empty:
             raise SourceError(
@@ -111,34 +111,36 @@ class _Output:
     """Reads a command's output; at the end its exit code is judged before the end is told."""
 
     def __init__(
-        self, source: CommandSource, process: subprocess.Popen[bytes], complaints: IO[bytes],
-        timeout_seconds: float | None,
+        self, source: CommandSource, process: subprocess.Popen[bytes], timeout_seconds: float | None
     ) -> None:
-        assert process.stdout is not None
+        assert process.stdout is not None and process.stderr is not None
         self._source = source
-        self._process = process
-        self._complaints = complaints
-        self._descriptor = process.stdout.fileno()
+        self._stdout, self._stderr = process.stdout, process.stderr
+        self._exit = os.pidfd_open(process.pid)
         with contextlib.suppress(OSError):
-            fcntl.fcntl(self._descriptor, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+            fcntl.fcntl(self._stdout, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        os.set_blocking(self._stderr.fileno(), False)
         self._poll = select.poll()
-        self._poll.register(self._descriptor, select.POLLIN)
+        self._poll.register(self._stdout, select.POLLIN)
+        self._poll.register(self._stderr, select.POLLIN)
         self._deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        self._complaint = bytearray()
         self._produced = 0
+        self._judged = False
 
     def read(self, length: int) -> bytes:
         """Return the next bytes; empty after the command ended well."""
         pieces: list[bytes] = []
-        while length:
-            self._wait()
-            piece = os.read(self._descriptor, length)
+        while length and not self._judged:
+            self._wait_for(self._stdout.fileno())
+            piece = os.read(self._stdout.fileno(), length)
             if not piece:
                 break
             pieces.append(piece)
             length -= len(piece)
         block = b"".join(pieces)
         self._produced += len(block)
-        if not block:
+        if not block and not self._judged:
             self._finish()
         return block
 
@@ -146,19 +148,43 @@ class _Output:
         """A command's output is what it is."""
         return False
 
-    def _wait(self) -> None:
-        if self._deadline is not None:
-            left = self._deadline - time.monotonic()
-            if left <= 0 or not self._poll.poll(left * 1000):
+    def close(self) -> None:
+        """Close the pipes; a command that still writes is told so."""
+        self._stdout.close()
+        self._stderr.close()
+        os.close(self._exit)
+
+    def _wait_for(self, descriptor: int) -> None:
+        """Wait until a descriptor can be read; what the command complains of meanwhile is taken."""
+        while True:
+            left = None if self._deadline is None else (self._deadline - time.monotonic()) * 1000
+            if left is not None and left <= 0:
                 raise self._source.timed_out()
+            ready = {found for found, _ in self._poll.poll(left)}
+            if self._stderr.fileno() in ready:
+                self._take_complaint()
+            if descriptor in ready:
+                return
+
+    def _take_complaint(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while piece := os.read(self._stderr.fileno(), STDERR_BYTES):
+                self._complaint += piece
+                del self._complaint[:-STDERR_BYTES]
+            self._poll.unregister(self._stderr)
 
     def _finish(self) -> None:
-        left = None if self._deadline is None else max(0.1, self._deadline - time.monotonic())
-        try:
-            self._process.wait(left)
-        except subprocess.TimeoutExpired as error:
-            raise self._source.timed_out() from error
-        self._source.check(self._process, self._complaints, self._produced)
+        """Wait for the command's end without reaping it: its number stays its own until its group is killed."""
+        self._poll.unregister(self._stdout)
+        self._poll.register(self._exit, select.POLLIN)
+        self._wait_for(self._exit)
+        ended = os.waitid(os.P_PIDFD, self._exit, os.WEXITED | os.WNOWAIT)
+        assert ended is not None
+        code = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+        self._poll.register(self._stderr, select.POLLIN)
+        self._take_complaint()
+        self._source.judge(code, _readable(bytes(self._complaint)), self._produced)
+        self._judged = True
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
@@ -169,10 +195,16 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def _status(code: int) -> str:
-    return f"exit code {code}" if code > 0 else signal.Signals(-code).name
+    if code > 0:
+        return f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"
 
 
-def _tail(complaints: IO[bytes]) -> str:
-    complaints.seek(0, os.SEEK_END)
-    complaints.seek(max(0, complaints.tell() - STDERR_BYTES))
-    return complaints.read().decode("utf-8", "backslashreplace").strip() or "it said nothing on its standard error"
+def _readable(complaint: bytes) -> str:
+    """Return a complaint as text in which nothing can steer a terminal."""
+    text = complaint.decode("utf-8", "backslashreplace").strip()
+    shown = "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
+    return shown or "it said nothing on its standard error"

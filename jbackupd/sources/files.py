@@ -10,17 +10,20 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
 from re import compile as compile_pattern
 
+from jbackupd.format.tree import PATH_BYTES_MAX, TIMES_NS
 from jbackupd.model.errors import SourceError
 from jbackupd.model.records import EntryType, Unreadable
-from jbackupd.sources.port import ItemReader, SourceItem, UnreadableError
+from jbackupd.sources.opening import FileOpener, reason_of
+from jbackupd.sources.port import SourceItem, UnreadableError
 
+OPEN_FOLDERS_MAX = 64
+"""A walk keeps the folders of so many levels open; a deeper one is found again, and compared, step by step."""
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,17 +34,39 @@ class _Root:
     prefix: bytes
 
 
+@dataclass(slots=True)
+class _Folder:
+    """A folder that is being walked.
+
+    Attributes:
+        descriptor: None while it is closed, because the walk is too far below it.
+        names: What is in it and was not yet looked at, in order.
+    """
+
+    path: bytes
+    name: bytes
+    descriptor: int | None
+    device: int
+    inode: int
+    names: Iterator[bytes]
+
+    def close(self) -> None:
+        if self.descriptor is not None:
+            os.close(self.descriptor)
+            self.descriptor = None
+
+
 class FilesSource:
     """Takes folders and files.
 
     Args:
-        paths: Absolute paths. With one, a folder's entries are relative to it; with several, each lies
-            under its last component.
+        paths: Absolute paths; one that is itself a symlink is followed. With one path, a folder's entries are
+            relative to it; with several, each lies under its last component.
         exclude: Patterns in the manner of a shell, matched against an entry's path and its last component.
         one_file_system: Do not go into other file systems that are mounted below.
 
     Raises:
-        SourceError: Two paths have the same last component.
+        SourceError: Two paths have the same last component, or one of several has none.
     """
 
     kind = "files"
@@ -50,165 +75,174 @@ class FilesSource:
         self, paths: Sequence[bytes], *, exclude: Sequence[bytes] = (), one_file_system: bool = False
     ) -> None:
         names = [os.path.basename(path.rstrip(b"/")) for path in paths]
-        if len(set(names)) != len(names):
-            raise SourceError(
-                "two paths of the source end in the same name", "make a dataset of each", paths=list(map(repr, paths))
-            )
         alone = len(paths) == 1
+        if not alone and (len(set(names)) != len(names) or {b"", b".", b".."} & set(names)):
+            raise SourceError(
+                "two paths of the source end in the same name, or one has none", "make a dataset of each",
+                paths=list(map(repr, paths)),
+            )
         roots = [_Root(path, b"" if alone else name) for path, name in zip(paths, names, strict=True)]
         self._roots = sorted(roots, key=lambda root: root.prefix)
-        self._excluded = [compile_pattern(translate(os.fsdecode(pattern))) for pattern in exclude]
+        patterns = "|".join(translate(os.fsdecode(pattern)) for pattern in exclude)
+        self._exclude = compile_pattern(patterns) if patterns else None
         self._one_file_system = one_file_system
 
     def items(self) -> Iterator[SourceItem | Unreadable]:
         """Yield everything below the roots; see `Source.items`."""
         for root in self._roots:
-            yield from self._root_items(root)
-
-    def _root_items(self, root: _Root) -> Iterator[SourceItem | Unreadable]:
-        try:
-            status = os.stat(root.path)
-            parent = os.open(os.path.dirname(os.path.realpath(root.path)), _FOLDER_FLAGS & ~os.O_NOFOLLOW)
-        except OSError as error:
-            raise SourceError(
-                "unable to read the source {path}: {reason}", "check that it is there and mounted",
-                path=os.fsdecode(root.path), reason=os.strerror(error.errno or 0),
-            ) from error
-        name = os.path.basename(os.path.realpath(root.path)) or b"."
-        try:
-            if not stat.S_ISDIR(status.st_mode):
-                yield self._item(root.prefix or name, parent, name, status)
-                return
-            if root.prefix:
-                yield self._item(root.prefix, parent, name, status)
-            yield from self._folder_items(root.prefix, parent, name, status)
-        finally:
-            os.close(parent)
-
-    def _folder_items(
-        self, path: bytes, parent: int, name: bytes, expected: os.stat_result
-    ) -> Iterator[SourceItem | Unreadable]:
-        """Yield what is in a folder, depth first."""
-        try:
-            folder = os.open(name, _FOLDER_FLAGS, dir_fd=parent)
-        except OSError as error:
-            yield _unreadable(path, error)
-            return
-        try:
-            found = os.fstat(folder)
-            if (found.st_dev, found.st_ino) != (expected.st_dev, expected.st_ino):
-                yield Unreadable(path, "it was replaced while it was being listed")
-                return
+            with _failing_as_a_whole(root.path):
+                real = os.path.realpath(root.path)
+                status = os.stat(real)
+                parent = os.open(os.path.dirname(real), _FOLDER_FLAGS & ~os.O_NOFOLLOW)
             try:
-                names = sorted(map(os.fsencode, os.listdir(folder)))
-            except OSError as error:
-                yield _unreadable(path, error)
-                return
-            for child in names:
-                below = path + b"/" + child if path else child
-                if not self._is_excluded(below, child):
-                    yield from self._child_items(below, folder, child, found)
-        finally:
-            os.close(folder)
+                yield from self._root_items(root, parent, os.path.basename(real) or b".", status)
+            finally:
+                os.close(parent)
 
-    def _child_items(
-        self, path: bytes, folder: int, name: bytes, parent_status: os.stat_result
+    def _root_items(
+        self, root: _Root, parent: int, name: bytes, status: os.stat_result
     ) -> Iterator[SourceItem | Unreadable]:
-        try:
-            status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-            item = self._item(path, folder, name, status)
-        except OSError as error:
-            yield _unreadable(path, error)
+        if not stat.S_ISDIR(status.st_mode):
+            yield item_of(root.prefix or name, parent, name, status)
             return
-        yield item
-        if isinstance(item, SourceItem) and item.type is EntryType.FOLDER:
-            if self._one_file_system and status.st_dev != parent_status.st_dev:
-                return
-            yield from self._folder_items(path, folder, name, status)
+        with _failing_as_a_whole(root.path):
+            top = _entered(root.prefix, parent, name, status)
+        if root.prefix:
+            yield item_of(root.prefix, parent, name, status)
+        yield from self._below(top)
 
-    def _item(
-        self, path: bytes, folder: int, name: bytes, status: os.stat_result
-    ) -> SourceItem | Unreadable:
-        mode = status.st_mode
-        fields = (
-            stat.S_IMODE(mode), status.st_uid, status.st_gid, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
-        )
-        if stat.S_ISREG(mode):
-            opener = _Opener(folder, name, status)
-            return SourceItem(path, EntryType.FILE, *fields, size=status.st_size, opener=opener)
-        if stat.S_ISDIR(mode):
-            return SourceItem(path, EntryType.FOLDER, *fields)
-        if stat.S_ISLNK(mode):
-            return SourceItem(path, EntryType.SYMLINK, *fields, target=os.readlink(name, dir_fd=folder))
-        return Unreadable(path, f"a {_type_name(mode)} is not taken")
+    def _below(self, top: _Folder) -> Iterator[SourceItem | Unreadable]:
+        """Yield what is in a folder, depth first; with a stack of its own, since trees may be deeper than Python's."""
+        stack = [top]
+        try:
+            while stack:
+                try:
+                    descriptor = _open_again(stack)
+                except UnreadableError as error:
+                    yield Unreadable(stack.pop().path, error.reason)
+                    continue
+                below = yield from self._up_to_folder(stack[-1], descriptor)
+                if below is None:
+                    stack.pop().close()
+                    continue
+                if len(stack) > OPEN_FOLDERS_MAX:
+                    stack[-1].close()
+                stack.append(below)
+        finally:
+            for folder in stack:
+                folder.close()
+
+    def _up_to_folder(
+        self, folder: _Folder, descriptor: int
+    ) -> Generator[SourceItem | Unreadable, None, _Folder | None]:
+        """Yield what is next in a folder, up to and with the next folder to go into; return that, entered."""
+        for name in folder.names:
+            path = folder.path + b"/" + name if folder.path else name
+            if self._is_excluded(path, name):
+                continue
+            try:
+                status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+                item = item_of(path, descriptor, name, status)
+            except OSError as error:
+                item = Unreadable(path, reason_of(error))
+            yield item
+            if isinstance(item, Unreadable) or item.type is not EntryType.FOLDER:
+                continue
+            if self._one_file_system and status.st_dev != folder.device:
+                continue
+            try:
+                return _entered(path, descriptor, name, status)
+            except UnreadableError as error:
+                yield Unreadable(path, error.reason)
+        return None
 
     def _is_excluded(self, path: bytes, name: bytes) -> bool:
-        texts = os.fsdecode(path), os.fsdecode(name)
-        return any(pattern.match(text) for pattern in self._excluded for text in texts)
+        if self._exclude is None:
+            return False
+        return any(self._exclude.match(os.fsdecode(text)) for text in (path, name))
 
 
-@dataclass(frozen=True, slots=True)
-class _Opener:
-    """Opens a file through its folder's descriptor, which is open as long as the item is current."""
-
-    folder: int
-    name: bytes
-    listed: os.stat_result
-
-    @contextlib.contextmanager
-    def __call__(self, item: SourceItem) -> Iterator[ItemReader]:
-        try:
-            descriptor = os.open(self.name, _FILE_FLAGS, dir_fd=self.folder)
-        except OSError as error:
-            raise UnreadableError(_reason(error)) from error
-        try:
-            opened = os.fstat(descriptor)
-            if not stat.S_ISREG(opened.st_mode) or (opened.st_dev, opened.st_ino) != (
-                self.listed.st_dev, self.listed.st_ino
-            ):
-                raise UnreadableError("it was replaced between listing and opening")
-            with contextlib.suppress(OSError):
-                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
-            yield _Reader(descriptor, opened, self.listed)
-        finally:
-            os.close(descriptor)
+@contextlib.contextmanager
+def _failing_as_a_whole(path: bytes) -> Iterator[None]:
+    """A root that cannot be read is no empty folder: there is no point."""
+    try:
+        yield
+    except (OSError, UnreadableError) as error:
+        raise SourceError(
+            "unable to read the source {path}: {reason}", "check that it is there and mounted",
+            path=os.fsdecode(path), reason=error.reason if isinstance(error, UnreadableError) else reason_of(error),
+        ) from error
 
 
-class _Reader:
-    """Reads a file up to the size it had when it was opened: one that grows for ever ends."""
+def _entered(path: bytes, parent: int, name: bytes, listed: os.stat_result) -> _Folder:
+    """Open and list a folder.
 
-    def __init__(self, descriptor: int, opened: os.stat_result, listed: os.stat_result) -> None:
-        self._descriptor = descriptor
-        self._opened = opened
-        self._listed = listed
-        self._left = opened.st_size
-        self._short = False
+    Raises:
+        UnreadableError: It cannot be, or it is another one than when it was looked at.
+    """
+    descriptor = _open_same(parent, name, (listed.st_dev, listed.st_ino))
+    try:
+        names = sorted(map(os.fsencode, os.listdir(descriptor)))
+    except OSError as error:
+        os.close(descriptor)
+        raise UnreadableError(reason_of(error)) from error
+    return _Folder(path, name, descriptor, listed.st_dev, listed.st_ino, iter(names))
 
-    def read(self, length: int) -> bytes:
-        """Return up to length bytes; empty at the end."""
-        try:
-            block = os.read(self._descriptor, min(length, self._left))
-        except OSError as error:
-            raise UnreadableError(_reason(error)) from error
-        self._short = self._left > 0 and not block
-        self._left -= len(block)
-        return block
 
-    def changed(self) -> bool:
-        """Tell whether the file is another one than when it was listed."""
-        now = os.fstat(self._descriptor)
-        return self._short or any(
-            (now.st_size, now.st_mtime_ns, now.st_ctime_ns) != (s.st_size, s.st_mtime_ns, s.st_ctime_ns)
-            for s in (self._opened, self._listed)
+def _open_same(parent: int, name: bytes, known: tuple[int, int]) -> int:
+    """Open a folder whose device and inode are known."""
+    try:
+        descriptor = os.open(name, _FOLDER_FLAGS, dir_fd=parent)
+    except OSError as error:
+        raise UnreadableError(reason_of(error)) from error
+    found = os.fstat(descriptor)
+    if (found.st_dev, found.st_ino) != known:
+        os.close(descriptor)
+        raise UnreadableError("it was replaced while it was being listed")
+    return descriptor
+
+
+def _open_again(stack: list[_Folder]) -> int:
+    """Return the descriptor of a stack's last folder; where it was closed, from the last open one above it."""
+    folder = stack[-1]
+    if folder.descriptor is None:
+        steps = stack[OPEN_FOLDERS_MAX:]
+        above = stack[OPEN_FOLDERS_MAX - 1].descriptor
+        assert above is not None
+        descriptor = os.dup(above)
+        for step in steps:
+            try:
+                below = _open_same(descriptor, step.name, (step.device, step.inode))
+            finally:
+                os.close(descriptor)
+            descriptor = below
+        folder.descriptor = descriptor
+    return folder.descriptor
+
+
+def item_of(path: bytes, folder: int, name: bytes, status: os.stat_result) -> SourceItem | Unreadable:
+    """Return what something that was looked at is to a backup."""
+    mode = status.st_mode
+    if len(path) > PATH_BYTES_MAX:
+        return Unreadable(path, "its path is longer than a point can hold")
+    fields = (
+        stat.S_IMODE(mode), status.st_uid, status.st_gid, _possible(status.st_mtime_ns),
+        _possible(status.st_ctime_ns), status.st_ino,
+    )
+    if stat.S_ISREG(mode):
+        return SourceItem(
+            path, EntryType.FILE, *fields, size=status.st_size, opener=FileOpener(folder, name, status)
         )
+    if stat.S_ISDIR(mode):
+        return SourceItem(path, EntryType.FOLDER, *fields)
+    if stat.S_ISLNK(mode):
+        return SourceItem(path, EntryType.SYMLINK, *fields, target=os.readlink(name, dir_fd=folder))
+    return Unreadable(path, f"a {_type_name(mode)} is not taken")
 
 
-def _unreadable(path: bytes, error: OSError) -> Unreadable:
-    return Unreadable(path, _reason(error))
-
-
-def _reason(error: OSError) -> str:
-    return os.strerror(error.errno) if error.errno else str(error)
+def _possible(time_ns: int) -> int:
+    """Return the nearest time that a point can hold; tmpfs knows the year 30,000."""
+    return min(max(time_ns, TIMES_NS[0]), TIMES_NS[-1])
 
 
 def _type_name(mode: int) -> str:

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from jbackupd.model.errors import SourceError
-from jbackupd.sources.command import CommandSource
+from jbackupd.sources.command import STDERR_BYTES, CommandSource
 from jbackupd.sources.port import SourceItem
 
 
@@ -41,6 +41,43 @@ def test_an_exit_code_after_all_output_is_a_failure_that_shows_what_the_command_
 def test_a_signal_is_a_failure() -> None:
     with pytest.raises(SourceError, match="SIGKILL"):
         take("sh", "-c", "echo plenty; kill -9 $$")
+
+
+def test_a_signal_without_a_name_is_a_failure_too() -> None:
+    with pytest.raises(SourceError, match="failed with signal 40"):
+        take("sh", "-c", "echo plenty; kill -40 $$")
+
+
+def test_a_command_that_complains_without_end_is_read_on_and_its_last_words_are_kept() -> None:
+    program = "import sys; [sys.stderr.write('x' * 99_999) for _ in range(50)]; sys.stderr.write('LAST'); sys.exit(1)"
+    with pytest.raises(SourceError, match="xxxLAST") as caught:
+        take(sys.executable, "-c", program)
+    assert len(str(caught.value.fields["complaint"])) == STDERR_BYTES
+
+
+def test_what_a_command_says_cannot_steer_the_terminal_it_is_shown_on() -> None:
+    with pytest.raises(SourceError) as caught:
+        take("sh", "-c", r"printf 'a\033[2J\377\nb\302\233' >&2; exit 1")
+    assert caught.value.fields["complaint"] == "a\\x1b[2J\\xff\nb\\x9b"
+
+
+def test_the_end_may_be_asked_for_twice() -> None:
+    [item] = list(CommandSource(["true"], file_name=b"x", allow_empty=True).items())
+    assert isinstance(item, SourceItem)
+    with item.open() as reader:
+        assert [reader.read(10), reader.read(10)] == [b"", b""]
+        assert not reader.changed()
+
+
+def test_a_child_that_inherited_only_the_complaints_does_not_hold_the_backup() -> None:
+    assert take("sh", "-c", "sleep 600 >/dev/null & echo done") == b"done\n"
+
+
+def test_a_command_that_closed_its_output_and_goes_on_is_waited_for() -> None:
+    with pytest.raises(SourceError, match="exit code 9"):
+        take("sh", "-c", "echo x; exec >&-; sleep 0.1; exit 9")
+    with pytest.raises(SourceError, match="did not end within"):
+        take("sh", "-c", "echo x; exec >&-; sleep 600", timeout_seconds=0.2)
 
 
 def test_no_output_is_a_failure_unless_it_is_allowed() -> None:

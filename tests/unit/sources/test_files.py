@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
+import subprocess
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from jbackupd.format.tree import PATH_BYTES_MAX
 from jbackupd.model.errors import SourceError
 from jbackupd.model.records import EntryType, Unreadable
-from jbackupd.sources.files import FilesSource
+from jbackupd.sources.files import FilesSource, item_of
 from jbackupd.sources.port import SourceItem, UnreadableError
 
 
@@ -174,18 +178,28 @@ def test_a_folder_swapped_for_a_link_during_the_walk_leads_nowhere(tmp_path: Pat
     assert not any(item.path == b"d/f" for item in rest)
 
 
-def test_what_its_user_may_not_read_is_named_and_the_rest_is_taken(tmp_path: Path) -> None:
-    for name in ("closed", "open"):
-        (tmp_path / name).write_bytes(b"x")
-    (tmp_path / "closed").chmod(0)
-    (tmp_path / "locked").mkdir(mode=0o000)
-    for folder in (tmp_path, *tmp_path.parents):
-        folder.chmod(folder.stat().st_mode | 0o055)
+def as_nobody(folder: Path, attempt: Callable[[], str]) -> str:
+    """Do something in a process that may not read everything, and return what it says."""
+    for above in (folder, *folder.parents):
+        above.chmod(above.stat().st_mode | 0o055)
     reading, writing = os.pipe()
     if (child := os.fork()) == 0:
-        os.setgroups([])
-        os.setresgid(65534, 65534, 65534)
-        os.setresuid(65534, 65534, 65534)
+        try:
+            os.setgroups([])
+            os.setresgid(65534, 65534, 65534)
+            os.setresuid(65534, 65534, 65534)
+            os.write(writing, attempt().encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with open(reading, encoding="utf-8") as told:
+        said = told.read()
+    os.waitpid(child, 0)
+    return said
+
+
+def test_what_its_user_may_not_read_is_named_and_the_rest_is_taken(tmp_path: Path) -> None:
+    def attempt() -> str:
         lines = []
         for item in of(tmp_path).items():
             if isinstance(item, Unreadable):
@@ -196,13 +210,110 @@ def test_what_its_user_may_not_read_is_named_and_the_rest_is_taken(tmp_path: Pat
                         lines.append(f"{item.path!r} {reader.read(9)!r}")
                 except UnreadableError as error:
                     lines.append(f"{item.path!r} {error.reason}")
-        os.write(writing, "\n".join(lines).encode())
-        os._exit(0)
-    os.close(writing)
-    with open(reading, encoding="ascii") as told:
-        lines = told.read().splitlines()
-    assert os.waitpid(child, 0)[1] == 0
-    assert lines == ["b'closed' Permission denied", "b'locked' Permission denied", "b'open' b'x'"]
+        return "\n".join(lines)
+
+    for name in ("closed", "open"):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "closed").chmod(0)
+    (tmp_path / "locked").mkdir(mode=0o000)
+    assert as_nobody(tmp_path, attempt).splitlines() == [
+        "b'closed' Permission denied", "b'locked' Permission denied", "b'open' b'x'",
+    ]
+
+
+@pytest.fixture
+def deep(tmp_path: Path) -> Iterator[Path]:
+    """A folder for trees that are too deep for what removes pytest's folders."""
+    yield tmp_path
+    subprocess.run(["rm", "-rf", str(tmp_path)], check=True)
+
+
+def test_a_tree_deeper_than_python_and_than_the_limit_of_open_files_is_taken_whole(deep: Path) -> None:
+    folder = os.open(deep, os.O_RDONLY)
+    for _ in range(1100):
+        os.mkdir(b"d", dir_fd=folder)
+        below = os.open(b"d", os.O_RDONLY, dir_fd=folder)
+        os.close(os.open(b"e", os.O_CREAT, dir_fd=folder))
+        os.close(folder)
+        folder = below
+    os.close(folder)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        found = list(of(deep).items())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert not [item for item in found if isinstance(item, Unreadable)]
+    paths = [item.path.split(b"/") for item in found]
+    assert len(paths) == 2200 and paths == sorted(paths)
+
+
+def test_a_path_that_no_point_can_hold_is_named_and_the_rest_is_taken(deep: Path) -> None:
+    folder = os.open(deep, os.O_RDONLY)
+    for _ in range(265):
+        os.mkdir(b"d" * 250, dir_fd=folder)
+        below = os.open(b"d" * 250, os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = below
+    os.close(folder)
+    (deep / "z").write_bytes(b"")
+    *_, long, last = of(deep).items()
+    assert isinstance(long, Unreadable) and long.reason == "its path is longer than a point can hold"
+    assert len(long.path) > PATH_BYTES_MAX and last.path == b"z"
+
+
+def test_a_deep_folder_that_is_moved_during_the_walk_is_named_and_the_walk_goes_on(deep: Path) -> None:
+    folder = deep
+    for _ in range(100):
+        folder = folder / "d"
+        folder.mkdir()
+        (folder / "z").write_bytes(b"")
+    (deep / "z").write_bytes(b"")
+    found = []
+    for item in of(deep).items():
+        found.append(item)
+        if item.path.count(b"/") == 99 and item.path.endswith(b"d"):
+            moved = deep.joinpath(*["d"] * 80)
+            moved.rename(moved.with_name("moved"))
+    lost = [item for item in found if isinstance(item, Unreadable)]
+    assert {item.path.count(b"/") for item in lost} == set(range(79, 99))
+    taken = {item.path.count(b"/") for item in found if isinstance(item, SourceItem) and item.path.endswith(b"z")}
+    assert taken == {*range(80), 100}
+    assert found[-1].path == b"z"
+
+
+def test_a_root_that_cannot_be_listed_is_an_error_and_no_empty_source(tmp_path: Path) -> None:
+    def attempt() -> str:
+        with pytest.raises(SourceError) as caught:
+            list(of(tmp_path / "closed").items())
+        return str(caught.value)
+
+    (tmp_path / "closed").mkdir(mode=0o311)
+    assert as_nobody(tmp_path, attempt).endswith("closed: Permission denied")
+
+
+def test_files_whose_size_is_not_told_are_known_to_have_changed() -> None:
+    item = next(walk := of(Path("/proc/self/status")).items())
+    assert isinstance(item, SourceItem) and item.size == 0
+    with item.open() as reader:
+        assert reader.read(10) == b""
+        assert reader.changed()
+    assert list(walk) == []
+
+
+def test_times_that_no_point_can_hold_are_brought_near(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"")
+    listed = os.stat(tmp_path / "a")
+    fields = dict(zip(("st_mtime_ns", "st_ctime_ns"), (1 << 70, -(1 << 70)), strict=True))
+    far = os.stat_result(tuple(listed), {**{n: getattr(listed, n) for n in dir(listed) if n[:3] == "st_"}, **fields})
+    item = item_of(b"a", -1, b"a", far)
+    assert isinstance(item, SourceItem)
+    assert (item.mtime_ns, item.ctime_ns) == ((1 << 64) - 1, -(1 << 63))
+
+
+def test_several_roots_need_names(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="has none"):
+        of(tmp_path, Path("/"))
 
 
 def test_many_walkers_do_not_share_descriptors(tmp_path: Path) -> None:
