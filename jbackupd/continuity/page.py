@@ -43,7 +43,7 @@ def run_page(document: Document, show: Callable[[datetime], str]) -> str:
     alarms = alarms_of(document)
     parts = [
         _table([["&nbsp;"] * APPROVAL_BOXES], [_("approved")] + [""] * (APPROVAL_BOXES - 1), kind="boxes", raw=True),
-        f"<h1>{escape(_('Report of a recovery run'))}</h1>",
+        _heading(_("Report of a recovery run"), "h1"),
         f"<p>{escape(document['title'])}<br>{escape(outcome_text(document))}</p>",
         _table([
             [_("run"), document["run"]], [_("municipality"), document["tenant"]], [_("plan"), document["plan"]],
@@ -81,8 +81,8 @@ def run_page(document: Document, show: Callable[[datetime], str]) -> str:
     )
 
 
-def _heading(text: str) -> str:
-    return f"<h2>{escape(text)}</h2>"
+def _heading(text: str, level: str = "h2") -> str:
+    return f"<{level}>{escape(text)}</{level}>"
 
 
 def _table(

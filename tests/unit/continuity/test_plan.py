@@ -8,7 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jbackupd.continuity.plan import StepState, is_over, ready_steps, skipped_steps, steps_to_repeat
+from jbackupd.continuity.plan import (
+    STEP_MACHINE,
+    StepEvent,
+    StepState,
+    can_open_desk,
+    is_over,
+    is_proved,
+    needs_keys,
+    ready_steps,
+    skipped_steps,
+    steps_to_repeat,
+)
 from jbackupd.model.errors import ConfigError
 from jbackupd.settings.plan import Plan, load_plan, parse_plan
 
@@ -77,6 +88,8 @@ def test_a_good_plan_is_read(tmp_path: Path) -> None:
         ('on_failure = "continue"', 'on_failuer = "continue"', "on_failure"),
         ('needs = ["desk"]', "", "does not name 'desk'"),
         ('id = "office"', 'id = "juki"', "names two steps"),
+        ('title = "伊万里市"', 'title = "伊万里市"\ncertificate = "desk.pem"', "is not a whole path"),
+        ('kind = "check"\ndesk = "desk"', 'kind = "inspect"\ndata = "desk"', "there is no such step: 'desk'"),
     ],
 )
 def test_a_mistake_is_named_with_file_and_line(tmp_path: Path, before: str, after: str, said: str) -> None:
@@ -113,6 +126,64 @@ def test_a_resumed_run_repeats_what_a_restart_has_lost() -> None:
     assert [s.id for s in steps_to_repeat(plan(), midway)] == ["keys", "juki"]
     broken = states(keys=done, juki=done, office=failed, desk=done, look_up=done)
     assert [s.id for s in steps_to_repeat(plan(), broken)] == ["keys", "office", "desk", "look-up"]
+
+
+def test_without_shares_only_what_needs_no_keys_is_repeated() -> None:
+    done, failed, running = StepState.DONE, StepState.FAILED, StepState.RUNNING
+    served = states(keys=done, juki=done, office=failed, desk=done, look_up=done)
+    assert [s.id for s in steps_to_repeat(plan(), served, keys=False)] == ["desk", "look-up"]
+    assert can_open_desk(plan(), served) and needs_keys(plan(), served)
+    killed = states(keys=done, juki=done, office=running)
+    assert [s.id for s in steps_to_repeat(plan(), killed, keys=False)] == ["office"]
+    assert not can_open_desk(plan(), states(keys=done, juki=running))
+    finished = states(keys=done, juki=done, office=done, desk=done, look_up=done)
+    assert not needs_keys(plan(), finished)
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> Plan:
+    """Plans of up to eight steps, each needing some of those before it, in any order in the file."""
+    count = draw(st.integers(1, 8))
+    texts = []
+    for number in range(count):
+        needs = draw(st.lists(st.integers(0, number - 1), unique=True, max_size=3)) if number else []
+        texts.append(
+            f'[[step]]\nid = "s{number}"\nkind = "restore"\ndataset = "imari/d{number}"\n'
+            f'tier = {draw(st.integers(1, 5))}\nneeds = {[f"s{need}" for need in needs]}\n'
+            f'on_failure = "{draw(st.sampled_from(["halt", "continue"]))}"\n'
+        )
+    return parse_plan(HEAD + "".join(draw(st.permutations(texts))))
+
+
+@given(plans())
+def test_steps_that_all_succeed_are_done_by_needs_and_then_by_tier(made: Plan) -> None:
+    now = {step.id: StepState.PENDING for step in made.steps}
+    while ready := ready_steps(made, now):
+        assert [step.tier for step in ready] == sorted(step.tier for step in ready)
+        waiting = [step for step in made.steps if now[step.id] is StepState.PENDING]
+        free = [step for step in waiting if all(now[need] is StepState.DONE for need in step.needs)]
+        assert ready[0].tier == min(step.tier for step in free)
+        now[ready[0].id] = StepState.DONE
+    assert is_proved(made, now) and is_over(made, now)
+
+
+@given(plans(), st.data())
+def test_a_resumed_run_can_reach_its_end_from_wherever_it_stopped(made: Plan, data: st.DataObject) -> None:
+    now = {step.id: StepState.PENDING for step in made.steps}
+    for _round in range(data.draw(st.integers(0, 8))):
+        for step in skipped_steps(made, now):
+            now[step.id] = STEP_MACHINE.next(now[step.id], StepEvent.SKIP)
+        for step in ready_steps(made, now)[:2]:
+            now[step.id] = STEP_MACHINE.next(now[step.id], StepEvent.BEGIN)
+            event = data.draw(st.sampled_from([StepEvent.FINISH, StepEvent.FAIL, None]))
+            now[step.id] = STEP_MACHINE.next(now[step.id], event) if event else now[step.id]
+    done = {name for name, state in now.items() if state is StepState.DONE}
+    for step in steps_to_repeat(made, now):
+        now[step.id] = STEP_MACHINE.next(now[step.id], StepEvent.AGAIN)
+    assert all(now[name] is StepState.DONE for name in done), "what was restored stays"
+    while ready := ready_steps(made, now):
+        now[ready[0].id] = StepState.DONE
+    assert is_proved(made, now)
 
 
 @given(st.data())

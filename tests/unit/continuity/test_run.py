@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -11,14 +12,15 @@ from typing import Any
 
 import pytest
 
-from jbackupd.continuity.plan import StepState
+from jbackupd.continuity.plan import StepEvent, StepState
 from jbackupd.continuity.record import Beginning, RunRecord
 from jbackupd.continuity.report import run_document
-from jbackupd.continuity.run import Run
+from jbackupd.continuity.run import Run, failure
 from jbackupd.model.clock import ManualClock
-from jbackupd.model.errors import DamageError, NotFoundError
+from jbackupd.model.errors import DamageError, FormatError, InvariantError, NoSpaceError, NotFoundError
 from jbackupd.settings.plan import Plan, Step, parse_plan
 from jbackupd.storage.files import Handle, PosixFiles
+from jbackupd.storage.journal import Journal
 
 START = datetime(2026, 11, 23, 1, 0, tzinfo=UTC)
 PLAN = """
@@ -179,6 +181,105 @@ def test_a_step_that_takes_too_long_has_failed_and_the_others_go_on(tmp_path: Pa
     assert record.states["office"] is StepState.FAILED
     assert "took longer" in record.steps["office"].detail["error"]["message"]
     assert record.states["look-up"] is StepState.DONE
+
+
+class Waiting(Deeds):
+    """Deeds that wait for a peer that never answers."""
+
+    async def perform(
+        self, step: Step, stopped: threading.Event, tell: Callable[[Mapping[str, Any]], None]
+    ) -> Mapping[str, Any]:
+        if step.id == "office":
+            await asyncio.Event().wait()
+        return await super().perform(step, stopped, tell)
+
+
+def test_a_time_out_ends_what_waits_for_a_peer(tmp_path: Path) -> None:
+    record = begin(PosixFiles(str(tmp_path)))
+    assert not go(record, Waiting(ManualClock(START)))
+    assert record.steps["office"].detail["error"]["code"] == "try-later"
+    assert record.states["look-up"] is StepState.DONE
+
+
+class Defective(Deeds):
+    """Deeds of which one has a defect of ours."""
+
+    async def perform(
+        self, step: Step, stopped: threading.Event, tell: Callable[[Mapping[str, Any]], None]
+    ) -> Mapping[str, Any]:
+        if step.id == "office":
+            raise ZeroDivisionError("oops")
+        return await super().perform(step, stopped, tell)
+
+
+def test_a_defect_fails_its_step_and_leaves_the_town_the_others(tmp_path: Path) -> None:
+    record = begin(PosixFiles(str(tmp_path)))
+    heard: list[str] = []
+    deeds = Defective(ManualClock(START))
+    run = Run(record, deeds, deeds.clock, defect=lambda where, error: heard.append(f"{where}: {error}"))
+    assert not asyncio.run(run.go())
+    assert record.steps["office"].detail["error"]["code"] == "defect"
+    assert record.states["look-up"] is StepState.DONE
+    assert heard == ["step office: oops"]
+
+
+def test_names_in_any_encoding_can_be_noted(tmp_path: Path) -> None:
+    record = begin(PosixFiles(str(tmp_path)))
+    name = "文書".encode("cp932").decode("utf-8", "surrogateescape")
+    record.note_step("keys", StepEvent.BEGIN, START)
+    record.note_step("keys", StepEvent.FAIL, START, failure(NotFoundError("unable to read {path}", path=name)))
+    assert "\\udc95" in record.steps["keys"].detail["error"]["message"]
+
+
+def test_a_step_is_noted_only_where_the_machine_allows_it(tmp_path: Path) -> None:
+    files = PosixFiles(str(tmp_path))
+    record = begin(files)
+    with pytest.raises(InvariantError):
+        record.note_step("keys", StepEvent.FINISH, START)
+    record.close()
+    for number, wrong in enumerate((
+        b'{"event":"step","at":"2026-11-23T01:00:00Z","step":"keys","do":"finish","detail":{}}',
+        b'{"event":"step","at":"2026-11-23T01:00:00Z","step":"nothing","do":"begin","detail":{}}',
+        b'{"event":"party","at":"2026-11-23T01:00:00Z"}',
+        b"\xff",
+    )):
+        folder = tmp_path / str(number)
+        shutil.copytree(tmp_path / "recovery", folder / "recovery")
+        journal = Journal.open(PosixFiles(str(folder)), "recovery/r1/journal")
+        journal.append(wrong)
+        journal.close()
+        with pytest.raises(FormatError):
+            RunRecord.open(PosixFiles(str(folder)), "r1", parse_plan)
+
+
+def test_a_full_disk_stops_the_run_where_the_journal_says(tmp_path: Path) -> None:
+    class Full(PosixFiles):
+        writes = 4
+
+        def append(self, path: str) -> Handle:
+            handle, files = super().append(path), self
+
+            class Filling:
+                def write(self, data: bytes | memoryview) -> None:
+                    files.writes -= 1
+                    if files.writes < 0:
+                        raise NoSpaceError("the disk is full")
+                    handle.write(data)
+
+                def sync(self) -> None:
+                    handle.sync()
+
+                def close(self) -> None:
+                    handle.close()
+
+            return Filling()
+
+    clock = ManualClock(START)
+    with pytest.raises(NoSpaceError):
+        go(begin(Full(str(tmp_path))), Deeds(clock))
+    reopened = RunRecord.open(PosixFiles(str(tmp_path)), "r1", parse_plan)
+    assert reopened.ended_at is None
+    assert go(reopened, Deeds(clock), again=True)
 
 
 def test_a_finished_run_opens_its_desk_again_without_keys(tmp_path: Path) -> None:
