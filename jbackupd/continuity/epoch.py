@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 from jbackupd.codec.signing import SiteVerifier
 from jbackupd.format.declaration import Declaration, check_approvals, decode_declaration, encode_declaration
-from jbackupd.model.errors import ChainError, FencedError
+from jbackupd.model.errors import ChainError, FencedError, RefusedError
 from jbackupd.model.ids import SiteId
 from jbackupd.storage.files import Files
 from jbackupd.storage.journal import Journal
@@ -36,7 +36,7 @@ class Epochs:
         self, files: Files, site: SiteId, *, officers: Callable[[], Mapping[str, SiteVerifier]],
         needed: Callable[[], int],
     ) -> None:
-        self._site = site
+        self.site = site
         self._officers = officers
         self._needed = needed
         self._lock = threading.Lock()
@@ -51,7 +51,7 @@ class Epochs:
         This site does not rise with its own loss: having been declared lost, it goes on saying its old
         epoch and is refused everywhere, until it is brought back.
         """
-        if site == self._site or site not in self._newest:
+        if site == self.site or site not in self._newest:
             return FIRST_EPOCH
         return self._newest[site].statement.epoch
 
@@ -73,13 +73,39 @@ class Epochs:
         Raises:
             FencedError: It was declared lost.
         """
-        own = self._newest.get(self._site)
+        own = self._newest.get(self.site)
         if own is not None:
             raise FencedError(
                 "this site was declared lost on {when}; {acting} acts for it",
                 "nothing here is changed; talk to the officers before anything else",
                 when=own.statement.made_at.isoformat(timespec="minutes"), acting=own.statement.acting,
             )
+
+    def check_acting(self, lost: SiteId, *, plan: str) -> Declaration:
+        """Check that this site may act for a lost one, and return the declaration that says so.
+
+        Args:
+            plan: What is to be run, for messages.
+
+        Raises:
+            FencedError: This site was declared lost itself.
+            RefusedError: The other one is not declared lost, or another site acts for it.
+        """
+        self.check_own()
+        declaration = self._newest.get(lost)
+        if declaration is None:
+            raise RefusedError(
+                "unable to run the plan {plan}: its home site {home} is not declared lost",
+                "declare the loss first: 'jbackupd site declare-lost {home}'; two sites must never act for one tenant",
+                plan=plan, home=lost,
+            )
+        if declaration.statement.acting != self.site:
+            raise RefusedError(
+                "unable to run the plan {plan}: {acting} acts for {home}, by the declaration {id}",
+                "run it there; if {acting} is lost too, declare that, then {home} again from here",
+                plan=plan, acting=declaration.statement.acting, home=lost, id=declaration.id,
+            )
+        return declaration
 
     def learn(self, declaration: bytes) -> None:
         """Check a declaration and keep it; it is durable when this returns. Harmless twice.

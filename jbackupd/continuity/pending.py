@@ -48,18 +48,19 @@ class PendingDeclarations:
             evidence: The page that was shown; it is kept, and its BLAKE3 is part of what officers sign.
 
         Raises:
-            RefusedError: The site is declared lost already, or would declare itself lost.
+            RefusedError: The site is declared lost already, and who acts for it is not; or a site would declare
+                itself lost.
         """
         known = self._epochs.declaration_of(lost)
-        if known is not None:
+        if known is not None and self._epochs.declaration_of(known.statement.acting) is None:
             raise RefusedError(
-                "{site} is declared lost already, by the declaration {id}", "go on with the recovery plan",
-                site=lost, id=known.id,
+                "{site} is declared lost already, by the declaration {id}, and {acting} acts for it",
+                "go on with the recovery plan there; if {acting} is lost too, declare that first",
+                site=lost, id=known.id, acting=known.statement.acting,
             )
+        epoch = (known.statement.epoch if known is not None else FIRST_EPOCH) + 1
         digest = blake3.blake3(evidence).digest()
-        declaration = declare(Statement(
-            lost, FIRST_EPOCH + 1, acting, now, reason, digest, secrets.token_bytes(NONCE_BYTES)
-        ))
+        declaration = declare(Statement(lost, epoch, acting, now, reason, digest, secrets.token_bytes(NONCE_BYTES)))
         kept = _evidence_path(declaration.id)
         write_durably(self._files, kept, evidence, temporary=kept + ".new")
         self._write(declaration)

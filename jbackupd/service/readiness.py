@@ -94,7 +94,11 @@ class _Look:
         elif home not in {peer.id for peer in self._settings.peers}:
             yield _bad("", to_translate("{home} is no peer in the configuration: its points cannot be verified"),
                        home=home)
-        if home in read_declarations(self._files):
+        declared = read_declarations(self._files).get(home)
+        if declared is not None and declared.statement.acting != self._settings.site.id:
+            yield _bad("", to_translate("{home} is declared lost, and {acting} acts for it"), home=home,
+                       acting=declared.statement.acting)
+        elif declared is not None:
             yield _good("", to_translate("{home} is declared lost"), home=home)
         elif len(officers) < needed:
             yield _bad("", to_translate("{needed} officers must approve a declaration, {count} are configured"),

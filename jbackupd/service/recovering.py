@@ -21,7 +21,7 @@ from jbackupd.continuity.record import Beginning, RunRecord, run_names
 from jbackupd.continuity.report import run_document
 from jbackupd.continuity.run import Run, defect, failure
 from jbackupd.model.clock import Clock
-from jbackupd.model.errors import BusyError, JbackupdError, NotFoundError, RefusedError
+from jbackupd.model.errors import BusyError, JbackupdError, NotFoundError, UsageError
 from jbackupd.model.ids import TenantId
 from jbackupd.runtime.offload import settled
 from jbackupd.service.premises import Premises
@@ -63,36 +63,37 @@ class Recoveries:
         self._premises_of = premises_of
         self._defect = defect
         self._live: dict[str, _Live] = {}
+        self._starting = asyncio.Lock()
 
     async def begin(self, plan_text: str, shares: Sequence[Share], *, lost_at: datetime | None = None) -> str:
-        """Begin a run; return its name.
+        """Begin a run; return its name. A caller that goes away meanwhile leaves a run that goes on.
 
         Raises:
-            RefusedError: The plan's home site is not declared lost.
+            RefusedError: The plan's home site is not declared lost, or another site acts for it.
             BusyError: A run of this tenant is under way.
             ConfigError: The text is no plan.
             ShareError: The shares do not give the key.
         """
+        return await settled(self._begin(plan_text, shares, lost_at))
+
+    async def _begin(self, plan_text: str, shares: Sequence[Share], lost_at: datetime | None) -> str:
         plan = parse_plan(plan_text)
         check_desks(plan)
-        self._check_free(plan)
-        # Bad shares are said at once, before there is a run.
-        await asyncio.to_thread(combine, shares)
-        declaration = self._epochs.declaration_of(plan.home)
-        if declaration is None:
-            raise RefusedError(
-                "unable to run the plan {plan}: its home site {home} is not declared lost",
-                "declare the loss first: 'jbackupd site declare-lost {home}'; two sites must never act for one tenant",
-                plan=plan.id, home=plan.home,
-            )
         now = self._clock.now()
-        name = f"{now:%Y%m%dT%H%M%S}-{plan.id}-{secrets.token_hex(2)}"
-        beginning = Beginning(
-            name, plan_text, hashlib.sha256(plan_text.encode()).hexdigest(), now, lost_at,
-            declaration.statement.made_at, declaration.id,
-        )
-        record = await asyncio.to_thread(RunRecord.create, self._files, beginning, plan)
-        self._start(name, record, shares, again=False)
+        if lost_at is not None and lost_at > now:
+            raise UsageError("the loss lies in the future: {time}", "check time and zone", time=lost_at.isoformat())
+        async with self._starting:
+            self._check_free(plan)
+            # Bad shares are said at once, before there is a run.
+            await asyncio.to_thread(combine, shares)
+            declaration = self._epochs.check_acting(plan.home, plan=plan.id)
+            name = f"{now:%Y%m%dT%H%M%S}-{plan.id}-{secrets.token_hex(2)}"
+            beginning = Beginning(
+                name, plan_text, hashlib.sha256(plan_text.encode()).hexdigest(), now, lost_at,
+                declaration.statement.made_at, declaration.id,
+            )
+            record = await asyncio.to_thread(RunRecord.create, self._files, beginning, plan)
+            self._start(name, record, shares, again=False)
         return name
 
     async def resume(self, name: str, shares: Sequence[Share]) -> None:
@@ -103,21 +104,31 @@ class Recoveries:
         Raises:
             NotFoundError: There is no such run.
             BusyError: It is under way.
+            RefusedError: This site may no longer act for the plan's home site.
             ShareError: Keys are needed, and the shares do not give them.
         """
-        if name in self._live and not self._live[name].task.done():
-            raise BusyError("the recovery run {run} is under way", "watch it with 'jbackupd recovery show'", run=name)
-        record = await asyncio.to_thread(RunRecord.open, self._files, name, parse_plan)
-        try:
-            self._check_free(record.plan)
-            if needs_keys(record.plan, record.states) and (shares or not can_open_desk(record.plan, record.states)):
-                await asyncio.to_thread(combine, shares)
-            if name in self._live:
-                await self.end(name)
-        except BaseException:
-            record.close()
-            raise
-        self._start(name, record, shares, again=True)
+        await settled(self._resume(name, shares))
+
+    async def _resume(self, name: str, shares: Sequence[Share]) -> None:
+        async with self._starting:
+            if name in self._live and not self._live[name].task.done():
+                raise BusyError(
+                    "the recovery run {run} is under way", "watch it with 'jbackupd recovery show'", run=name
+                )
+            record = await asyncio.to_thread(RunRecord.open, self._files, name, parse_plan)
+            try:
+                self._check_free(record.plan)
+                self._epochs.check_acting(record.plan.home, plan=record.plan.id)
+                if needs_keys(record.plan, record.states) and (
+                    shares or not can_open_desk(record.plan, record.states)
+                ):
+                    await asyncio.to_thread(combine, shares)
+                if name in self._live:
+                    await self.end(name)
+            except BaseException:
+                record.close()
+                raise
+            self._start(name, record, shares, again=True)
 
     async def end(self, name: str) -> None:
         """End a run of this process: what is under way is settled, its desks close; it can be resumed.

@@ -169,6 +169,34 @@ def test_approvals_that_arrive_one_by_one_are_gathered(tmp_path: Path) -> None:
         pending.begin(SAGA, KYOTO, reason="again", evidence=b"e" * 32, now=NOW)
 
 
+def test_only_the_site_that_the_officers_chose_acts(tmp_path: Path) -> None:
+    hokkaido = SiteId("hokkaido")
+    books = {site: book(tmp_path / site, site) for site in (KYOTO, hokkaido)}
+    for epochs in books.values():
+        with pytest.raises(RefusedError, match="is not declared lost"):
+            epochs.check_acting(SAGA, plan="counter")
+        epochs.learn(approved("mori", "abe"))
+    assert books[KYOTO].check_acting(SAGA, plan="counter").statement.acting == KYOTO
+    with pytest.raises(RefusedError, match="kyoto acts for saga"):
+        books[hokkaido].check_acting(SAGA, plan="counter")
+
+    # Kyoto is lost as well: then, and only then, another site may take over what it had taken over.
+    pending = PendingDeclarations(PosixFiles(str(tmp_path / hokkaido)), books[hokkaido])
+    with pytest.raises(RefusedError, match="kyoto acts for it"):
+        pending.begin(SAGA, hokkaido, reason="", evidence=b"", now=NOW)
+    for lost in (KYOTO, SAGA):
+        begun = pending.begin(lost, hokkaido, reason="", evidence=b"", now=NOW)
+        for name in ("mori", "kudo"):
+            begun = begun.with_approval(approve(begun, name, OFFICERS[name]))
+        _, missing = pending.submit(begun)
+        assert missing is None
+        books[KYOTO].learn(encode_declaration(begun))
+    assert books[hokkaido].known() == {SAGA: 3, KYOTO: 2}
+    assert books[hokkaido].check_acting(SAGA, plan="counter").statement.epoch == 3
+    with pytest.raises(FencedError):
+        books[KYOTO].check_acting(SAGA, plan="counter")
+
+
 def test_a_false_approval_does_not_spoil_a_pending_declaration(tmp_path: Path) -> None:
     epochs = book(tmp_path)
     pending = PendingDeclarations(PosixFiles(str(tmp_path)), epochs)

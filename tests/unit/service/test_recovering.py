@@ -1,0 +1,217 @@
+"""Runs are begun by people only, told whole even when one of them is broken, and a run that stops says why."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from jbackupd.codec.shares import Share, split
+from jbackupd.codec.signing import SiteSigner
+from jbackupd.continuity.epoch import Epochs
+from jbackupd.engine.survey import Survey
+from jbackupd.format.declaration import Statement, approve, declare, encode_declaration
+from jbackupd.model.clock import ManualClock
+from jbackupd.model.errors import ConfigError, NoSpaceError, NotFoundError, RefusedError, ShareError, UsageError
+from jbackupd.model.ids import DatasetId, SiteId, TenantId
+from jbackupd.service.premises import Premises
+from jbackupd.service.recovering import Recoveries
+from jbackupd.service.succession import SharedAudit
+from jbackupd.storage.files import Handle, PosixFiles
+from jbackupd.vault.store import ObjectStore
+
+NOW = datetime(2026, 11, 23, 4, 0, tzinfo=UTC)
+OFFICERS = {name: SiteSigner(name.encode().ljust(64, b".")) for name in ("mori", "abe")}
+T = TypeVar("T")
+PLAN = """
+version = 1
+id = "counter"
+title = "x"
+tenant = "imari"
+home = "saga"
+[[step]]
+id = "keys"
+kind = "unlock"
+[[step]]
+id = "juki"
+kind = "restore"
+dataset = "imari/juki"
+needs = ["keys"]
+"""
+DESK = """
+[[step]]
+id = "desk"
+kind = "desk"
+data = "juki"
+file = "r.csv"
+title = "x"
+accounts = ["clerk"]
+columns = { "no" = "宛名番号", "name" = "名前" }
+needs = ["juki"]
+"""
+
+
+class Nobody:
+    """No other site."""
+
+    async def survey(self, tenant: TenantId) -> Survey:
+        return Survey((), {}, ())
+
+    async def fetch(self, found: Survey, dataset: DatasetId) -> None:
+        return None
+
+
+class Site:
+    """The runs of a site that holds nothing."""
+
+    def __init__(self, folder: Path, files: PosixFiles | None = None, *, declared: bool = True) -> None:
+        self.files = files or PosixFiles(str(folder))
+        public = {name: signer.public for name, signer in OFFICERS.items()}
+        epochs = Epochs(self.files, SiteId("kyoto"), officers=lambda: public, needed=lambda: 2)
+        if declared:
+            lost = declare(Statement(SiteId("saga"), 2, SiteId("kyoto"), NOW, "", b"e" * 32, b"n" * 16))
+            for name, signer in OFFICERS.items():
+                lost = lost.with_approval(approve(lost, name, signer))
+            epochs.learn(encode_declaration(lost))
+        clock = ManualClock(NOW)
+        self.defects: list[str] = []
+        self.runs = Recoveries(
+            self.files, epochs=epochs, clock=clock, premises_of=lambda tenant: Premises(
+                self.files, ObjectStore(self.files, f"vaults/{tenant}"), {}, clock, Nobody(),
+                SharedAudit(self.files, clock), "en",
+            ), defect=lambda where, error: self.defects.append(where),
+        )
+
+    async def ended(self, run: str) -> dict[str, Any]:
+        async for _news in self.runs.watch(run):
+            pass
+        return self.runs.document(run)
+
+
+def shares() -> list[Share]:
+    return list(split(b"s" * 32, threshold=2, count=3, label="imari")[:2])
+
+
+def do(site: Site, work: Coroutine[Any, Any, T]) -> T:
+    async def all_of_it() -> T:
+        try:
+            return await work
+        finally:
+            await site.runs.close()
+
+    return asyncio.run(all_of_it())
+
+
+def test_a_run_whose_home_is_not_declared_lost_never_begins(tmp_path: Path) -> None:
+    site = Site(tmp_path, declared=False)
+    with pytest.raises(RefusedError, match="saga is not declared lost"):
+        do(site, site.runs.begin(PLAN, shares()))
+    assert site.runs.history() == []
+
+
+def test_what_is_wrong_is_said_before_there_is_a_run(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    with pytest.raises(ConfigError, match="名前"):
+        do(site, site.runs.begin(PLAN + DESK, shares()))
+    with pytest.raises(ShareError):
+        do(site, site.runs.begin(PLAN, shares()[:1]))
+    assert site.runs.history() == []
+
+
+def test_a_loss_in_the_future_is_a_mistake(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    with pytest.raises(UsageError, match="in the future"):
+        do(site, site.runs.begin(PLAN, shares(), lost_at=NOW + timedelta(hours=1)))
+
+
+def test_two_runs_of_a_tenant_never_begin_at_once(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+
+    async def both() -> list[str | BaseException]:
+        begun = await asyncio.gather(
+            *(site.runs.begin(PLAN, shares()) for _ in range(2)), return_exceptions=True
+        )
+        await site.ended(next(one for one in begun if isinstance(one, str)))
+        return begun
+
+    assert sorted(type(one).__name__ for one in do(site, both())) == ["BusyError", "str"]
+
+
+def test_history_tells_every_run_also_the_broken_ones(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+
+    async def one() -> str:
+        run = await site.runs.begin(PLAN, shares())
+        document = await site.ended(run)
+        assert document["steps"][0]["detail"]["error"]["code"] == "not-found"
+        return run
+
+    run = do(site, one())
+    (tmp_path / "recovery" / "20261101T000000-killed-0000").mkdir()
+    (tmp_path / "recovery" / "20261102T000000-killed-0000").mkdir()
+    (tmp_path / "recovery" / "20261102T000000-killed-0000" / "journal").touch()
+    (tmp_path / "recovery" / "20261103T000000-broken-0000").mkdir()
+    (tmp_path / "recovery" / "20261103T000000-broken-0000" / "journal").write_bytes(b"x" * 100)
+    told = site.runs.history()
+    assert [one["run"] for one in told] == ["20261103T000000-broken-0000", run]
+    assert told[0]["error"]["exit_code"] == 4
+
+
+def test_a_run_is_resumed_only_with_shares_that_open_where_keys_are_needed(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+
+    async def again() -> None:
+        run = await site.runs.begin(PLAN, shares())
+        await site.ended(run)
+        for given in ([], shares()[:1]):
+            with pytest.raises(ShareError):
+                await site.runs.resume(run, given)
+        await site.runs.resume(run, shares())
+        assert (await site.ended(run))["steps"][0]["attempts"] == 2
+        for unknown in ("nothing", "../recovery/" + run):
+            with pytest.raises(NotFoundError):
+                await site.runs.resume(unknown, shares())
+
+    do(site, again())
+
+
+class Filling(PosixFiles):
+    """A disk that is full after some appends to a run's journal."""
+
+    left = 2
+
+    def append(self, path: str) -> Handle:
+        handle, files = super().append(path), self
+        if not path.endswith("/journal"):
+            return handle
+
+        class Full:
+            def write(self, data: bytes | memoryview) -> None:
+                files.left -= 1
+                if files.left < 0:
+                    raise NoSpaceError("the disk is full")
+                handle.write(data)
+
+            def sync(self) -> None:
+                handle.sync()
+
+            def close(self) -> None:
+                handle.close()
+
+        return Full()
+
+
+def test_a_run_that_cannot_write_its_journal_stops_and_says_why(tmp_path: Path) -> None:
+    site = Site(tmp_path, Filling(str(tmp_path)))
+
+    async def filled() -> dict[str, Any]:
+        return await site.ended(await site.runs.begin(PLAN, shares()))
+
+    document = do(site, filled())
+    assert document["stopped"]["exit_code"] == 9
+    assert not document["over"] and not document["under_way"]
+    assert site.defects == []
