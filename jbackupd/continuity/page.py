@@ -29,7 +29,8 @@ h1 { font-size: 16pt; margin: 0 } h2 { font-size: 12pt; margin: 1.4em 0 .4em }
 table { border-collapse: collapse; width: 100% } tr { break-inside: avoid }
 th, td { border: 1px solid #555; padding: .2em .5em; text-align: left; vertical-align: top; overflow-wrap: anywhere }
 th { background: #eee; font-weight: 600 } .boxes { width: auto; float: right } .boxes td { width: 5em; height: 3.4em }
-.boxes th { text-align: center } .alarm { border: 2px solid #000; padding: .3em .8em }
+.boxes th { text-align: center } .list td:not(:last-child), .list th { white-space: nowrap }
+ .alarm { border: 2px solid #000; padding: .3em .8em }
 """
 
 
@@ -63,7 +64,7 @@ def run_page(document: Document, show: Callable[[datetime], str]) -> str:
                 ]
                 for step in document["steps"]
             ),
-            [_("step"), _("what"), _("state"), _("time"), _("result")],
+            [_("step"), _("what"), _("state"), _("time"), _("result")], kind="list",
         ),
         _heading(_("Timeline")),
         _table(
@@ -71,7 +72,7 @@ def run_page(document: Document, show: Callable[[datetime], str]) -> str:
                 [show(datetime.fromisoformat(entry["at"])), after_text(document, entry), event_text(entry)]
                 for entry in document["timeline"]
             ),
-            [_("when"), _("after"), _("what")],
+            [_("when"), _("after"), _("what")], kind="list",
         ),
     ]
     return (
