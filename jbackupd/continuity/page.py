@@ -30,7 +30,7 @@ table { border-collapse: collapse; width: 100% } tr { break-inside: avoid }
 th, td { border: 1px solid #555; padding: .2em .5em; text-align: left; vertical-align: top; overflow-wrap: anywhere }
 th { background: #eee; font-weight: 600 } .boxes { width: auto; float: right } .boxes td { width: 5em; height: 3.4em }
 .boxes th { text-align: center } .list td:not(:last-child), .list th { white-space: nowrap }
- .alarm { border: 2px solid #000; padding: .3em .8em }
+.alarm { border: 2px solid #000; padding: .3em .8em }
 """
 
 

@@ -114,8 +114,8 @@ def reached_rows(document: Document) -> list[tuple[str, str, str, str]]:
 def times_of(document: Document, show: Callable[[datetime], str]) -> list[tuple[str, str]]:
     """Return the moments that count, and the time spent before the run and in it."""
     names = (
-        (_("loss of the home site"), "lost_at"), (_("time of the declaration"), "declared_at"), (_("begin of the run"), "begun_at"),
-        (_("services back"), "back_at"), (_("end of the run"), "ended_at"),
+        (_("loss of the home site"), "lost_at"), (_("time of the declaration"), "declared_at"),
+        (_("begin of the run"), "begun_at"), (_("services back"), "back_at"), (_("end of the run"), "ended_at"),
     )
     rows = [
         (name, show(datetime.fromisoformat(document[key])) if document[key] else "-") for name, key in names
