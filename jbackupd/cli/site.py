@@ -143,6 +143,16 @@ def declare_lost(
     ))
 
 
+@site.command(help=_("Take back a declaration that is not in force yet."))
+@click.argument("declaration", metavar="ID")
+@click.option("--local", is_flag=True, help=_("in this process; the daemon must not run"))
+@pass_frame
+def withdraw(frame: Frame, declaration: str, local: bool) -> None:
+    """Withdraw a pending declaration at this site; copies that were carried elsewhere can still be handed in."""
+    answer = _ask(frame, "site.withdraw", local=local, id=declaration)
+    frame.emit(answer, lambda: click.echo(_declaration_line(frame, answer)))
+
+
 @site.command(help=_("Approve a declaration as an officer."))
 @click.argument("declaration", metavar="[ID]", required=False)
 @click.option("--key", required=True, metavar="FILE", help=_("the officer's key"))

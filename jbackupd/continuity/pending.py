@@ -17,7 +17,7 @@ from jbackupd.format.declaration import (
     decode_declaration,
     encode_declaration,
 )
-from jbackupd.model.errors import NotFoundError, RefusedError
+from jbackupd.model.errors import ApprovalError, NotFoundError, RefusedError
 from jbackupd.model.ids import SiteId
 from jbackupd.storage.durable import write_durably
 from jbackupd.storage.files import Files
@@ -48,8 +48,8 @@ class PendingDeclarations:
             evidence: The page that was shown; it is kept, and its BLAKE3 is part of what officers sign.
 
         Raises:
-            RefusedError: The site is declared lost already, and who acts for it is not; or a site would declare
-                itself lost.
+            RefusedError: The site is declared lost already, and who acts for it is not; another declaration about
+                it waits here; or a site would declare itself lost.
         """
         known = self._epochs.declaration_of(lost)
         if known is not None and self._epochs.declaration_of(known.statement.acting) is None:
@@ -57,6 +57,13 @@ class PendingDeclarations:
                 "{site} is declared lost already, by the declaration {id}, and {acting} acts for it",
                 "go on with the recovery plan there; if {acting} is lost too, declare that first",
                 site=lost, id=known.id, acting=known.statement.acting,
+            )
+        waiting = next((one for one in self.all() if one.statement.lost == lost), None)
+        if waiting is not None:
+            # Officers who sign two statements about one loss would be short of one approval each.
+            raise RefusedError(
+                "the declaration {id} about {site} waits for approvals already",
+                "approve it, or take it back with 'jbackupd site withdraw {id}'", id=waiting.id, site=lost,
             )
         epoch = (known.statement.epoch if known is not None else FIRST_EPOCH) + 1
         digest = blake3.blake3(evidence).digest()
@@ -83,9 +90,21 @@ class PendingDeclarations:
         return decode_declaration(self._files.read(path))
 
     def all(self) -> list[Declaration]:
-        """Return all pending declarations."""
+        """Return all declarations that still wait; not those that another one has overtaken."""
         names = [name for name in self._files.names(_FOLDER) if name.endswith(_ENDING)]
-        return [decode_declaration(self._files.read(posixpath.join(_FOLDER, name))) for name in names]
+        found = [decode_declaration(self._files.read(posixpath.join(_FOLDER, name))) for name in names]
+        known = self._epochs.known()
+        return [one for one in found if one.statement.epoch > known.get(one.statement.lost, FIRST_EPOCH)]
+
+    def withdraw(self, name: str) -> Declaration:
+        """Take back a declaration that is not in force, durably; return it.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        found = self.find(name)
+        self._remove(found)
+        return found
 
     def submit(self, given: Declaration) -> tuple[Declaration, RefusedError | None]:
         """Add a declaration's approvals to what is here; bring it into force if they are enough.
@@ -94,11 +113,12 @@ class PendingDeclarations:
             The declaration with all approvals so far, and what is still missing; None if it is in force now.
 
         Raises:
-            ApprovalError: An approval is false; nothing was changed.
+            ApprovalError: An approval is false, or none of the officers is new; nothing was changed.
             ChainError: Another declaration about the site is in force.
         """
         path = _path(given.id)
-        merged = decode_declaration(self._files.read(path)) if self._files.exists(path) else given
+        here = decode_declaration(self._files.read(path)) if self._files.exists(path) else None
+        merged = here or given
         for approval in given.approvals:
             merged = merged.with_approval(approval)
         try:
@@ -106,11 +126,21 @@ class PendingDeclarations:
         except RefusedError as missing:
             if missing.code != RefusedError.code:
                 raise
+            if here is not None and given.approvals and len(merged.approvals) == len(here.approvals):
+                raise ApprovalError(
+                    "{officer} approved the declaration {id} before: one officer counts once",
+                    "let another officer approve it", id=given.id,
+                    officer=", ".join(approval.officer for approval in given.approvals),
+                ) from missing
             self._write(merged)
             return merged, missing
-        if self._files.exists(path):
-            self._files.remove(path)
+        if here is not None:
+            self._remove(here)
         return merged, None
+
+    def _remove(self, declaration: Declaration) -> None:
+        self._files.remove(_path(declaration.id))
+        self._files.sync_folder(_FOLDER)
 
     def _write(self, declaration: Declaration) -> None:
         path = _path(declaration.id)

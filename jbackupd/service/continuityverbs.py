@@ -110,6 +110,7 @@ class ContinuityVerbs:
         control.register("site.declare", DeclareArguments, self.declare)
         control.register("site.declaration", DeclarationArguments, self.declaration)
         control.register("site.submit", SubmitArguments, self.submit)
+        control.register("site.withdraw", DeclarationArguments, self.withdraw)
         control.register("recovery.run", RunArguments, self.run)
         control.register("recovery.resume", ResumeArguments, self.resume)
         control.register("recovery.show", RunNameArguments, self.show)
@@ -161,6 +162,10 @@ class ContinuityVerbs:
             **declaration_document(merged), "declaration": _base64(merged), "in_force": missing is None,
             "missing": None if missing is None else str(missing),
         }
+
+    async def withdraw(self, call: Call[DeclarationArguments]) -> Body:
+        """Take back a declaration that is not in force."""
+        return declaration_document(await asyncio.to_thread(self._pending.withdraw, call.arguments.id))
 
     async def run(self, call: Call[RunArguments]) -> Body:
         """Run a plan; events are its steps, the result is its report. The run goes on if the caller goes away."""

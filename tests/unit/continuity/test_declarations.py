@@ -31,6 +31,7 @@ from jbackupd.model.errors import (
     FormatError,
     KeyringError,
     NoSpaceError,
+    NotFoundError,
     RefusedError,
     UsageError,
 )
@@ -167,6 +168,38 @@ def test_approvals_that_arrive_one_by_one_are_gathered(tmp_path: Path) -> None:
     assert (epochs.epoch_of(SAGA), pending.all()) == (2, [])
     with pytest.raises(RefusedError, match="declared lost already"):
         pending.begin(SAGA, KYOTO, reason="again", evidence=b"e" * 32, now=NOW)
+
+
+def test_one_officer_counts_once_and_is_told_so(tmp_path: Path) -> None:
+    epochs = book(tmp_path)
+    pending = PendingDeclarations(PosixFiles(str(tmp_path)), epochs)
+    begun = pending.begin(SAGA, KYOTO, reason="", evidence=b"", now=NOW)
+    one = begun.with_approval(approve(begun, "mori", OFFICERS["mori"]))
+    assert pending.submit(one)[1] is not None
+    with pytest.raises(ApprovalError, match=r"mori approved the declaration .* before"):
+        pending.submit(begun.with_approval(approve(begun, "mori", OFFICERS["mori"])))
+    assert epochs.epoch_of(SAGA) == 1
+
+
+def test_one_declaration_about_a_site_waits_at_a_time_and_can_be_taken_back(tmp_path: Path) -> None:
+    epochs = book(tmp_path)
+    pending = PendingDeclarations(PosixFiles(str(tmp_path)), epochs)
+    first = pending.begin(SAGA, KYOTO, reason="typing mistkae", evidence=b"{}", now=NOW)
+    with pytest.raises(RefusedError, match=f"the declaration {first.id} about saga waits"):
+        pending.begin(SAGA, KYOTO, reason="again", evidence=b"{}", now=NOW)
+    assert pending.withdraw(first.id) == first
+    with pytest.raises(NotFoundError):
+        pending.withdraw(first.id)
+    second = pending.begin(SAGA, KYOTO, reason="again", evidence=b"{}", now=NOW)
+    # Meanwhile the officers have met elsewhere: what waits here is overtaken.
+    epochs.learn(approved("mori", "abe"))
+    assert pending.all() == []
+    signed = second
+    for name in ("mori", "abe"):
+        signed = signed.with_approval(approve(signed, name, OFFICERS[name]))
+    with pytest.raises(ChainError):
+        pending.submit(signed)
+    assert pending.evidence(second.id) == b"{}"
 
 
 def test_only_the_site_that_the_officers_chose_acts(tmp_path: Path) -> None:
