@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -40,7 +40,7 @@ class _Live:
     run: Run
     steps: SiteSteps
     task: asyncio.Task[bool]
-    watchers: list[asyncio.Queue[News | None]] = field(default_factory=list)
+    watchers: list[asyncio.Queue[News | None]]
 
 
 class Recoveries:
@@ -212,11 +212,12 @@ class Recoveries:
 
     def _start(self, name: str, record: RunRecord, shares: Sequence[Share], *, again: bool) -> None:
         steps = SiteSteps(self._premises_of(record.plan.tenant), record, shares)
+        watchers: list[asyncio.Queue[News | None]] = []
         loop = asyncio.get_running_loop()
 
         def tell(step: str, news: News) -> None:
             # Progress comes from threads.
-            loop.call_soon_threadsafe(self._tell, name, step, news)
+            loop.call_soon_threadsafe(_spread, watchers, {"step": step, **news})
 
         run = Run(record, steps, self._clock, tell, self._defect)
 
@@ -230,15 +231,17 @@ class Recoveries:
                 self._defect(f"recovery {name}", error)
                 raise
             finally:
-                for queue in self._live[name].watchers:
-                    queue.put_nowait(None)
+                try:
+                    await settled(steps.forget())
+                finally:
+                    _spread(watchers, None)
 
-        self._live[name] = _Live(run, steps, asyncio.create_task(go(), name=f"recovery {name}"))
+        self._live[name] = _Live(run, steps, asyncio.create_task(go(), name=f"recovery {name}"), watchers)
 
-    def _tell(self, name: str, step: str, news: News) -> None:
-        live = self._live.get(name)
-        for queue in live.watchers if live else ():
-            queue.put_nowait({"step": step, **news})
+
+def _spread(watchers: list[asyncio.Queue[News | None]], news: News | None) -> None:
+    for queue in watchers:
+        queue.put_nowait(news)
 
 
 def _stopped(task: asyncio.Task[bool]) -> dict[str, Any] | None:

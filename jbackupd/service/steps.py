@@ -70,16 +70,20 @@ class SiteSteps:
             case CheckStep():
                 return await settled(asyncio.to_thread(self._counter.check, step))
 
-    async def close(self) -> None:
-        """Close the desks and forget the keys."""
+    async def forget(self) -> None:
+        """Forget the keys and all that only restores need; desks stay open, for days perhaps."""
         self._seed, self._shares = None, ()
         if self._survey is not None:
             self._survey.cancel()
             await asyncio.wait({self._survey})
-        await self._counter.close()
         if self._catalog is not None:
             self._catalog.close()
             self._catalog = None
+
+    async def close(self) -> None:
+        """Forget the keys and close the desks."""
+        await self.forget()
+        await self._counter.close()
 
     async def _fetch_keys(self) -> None:
         """At a site that never held anything of the tenant, fetch the most urgent dataset: its keys come with it."""

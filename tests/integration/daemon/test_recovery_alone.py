@@ -156,6 +156,11 @@ def test_a_vault_that_came_by_hand_is_recovered_without_any_other_site(
         look_up(document, town)
     finally:
         assert end(process) == 0
+    journal = (shelter.state / "recovery" / document["run"] / "journal").read_bytes()
+    typed = (tmp_path / "shares" / "imari-share-1-of-3.txt").read_text().split()
+    passwords = Path(document["steps"][3]["detail"]["passwords_file"]).read_text().split()[1::2]
+    secrets = [word for word in typed if len(word) > 12] + passwords
+    assert [word for word in secrets if word.encode() in journal] == [], "no secret is ever journalled"
     folder = Path(document["steps"][1]["detail"]["folder"])
     assert folder.parent.parent.stat().st_mode & 0o7777 == 0o700, "nobody else reads what was restored"
     assert sorted(os.listdir(os.fsencode(folder))) == sorted(os.listdir(os.fsencode(town.data)))

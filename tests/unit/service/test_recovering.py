@@ -68,7 +68,9 @@ class Nobody:
 class Site:
     """The runs of a site that holds nothing."""
 
-    def __init__(self, folder: Path, files: PosixFiles | None = None, *, declared: bool = True) -> None:
+    def __init__(
+        self, folder: Path, files: PosixFiles | None = None, *, declared: bool = True, others: Nobody | None = None
+    ) -> None:
         self.files = files or PosixFiles(str(folder))
         public = {name: signer.public for name, signer in OFFICERS.items()}
         epochs = Epochs(self.files, SiteId("kyoto"), officers=lambda: public, needed=lambda: 2)
@@ -81,7 +83,7 @@ class Site:
         self.defects: list[str] = []
         self.runs = Recoveries(
             self.files, epochs=epochs, clock=clock, premises_of=lambda tenant: Premises(
-                self.files, ObjectStore(self.files, f"vaults/{tenant}"), {}, clock, Nobody(),
+                self.files, ObjectStore(self.files, f"vaults/{tenant}"), {}, clock, others or Nobody(),
                 SharedAudit(self.files, clock), "en",
             ), defect=lambda where, error: self.defects.append(where),
         )
@@ -177,6 +179,38 @@ def test_a_run_is_resumed_only_with_shares_that_open_where_keys_are_needed(tmp_p
                 await site.runs.resume(unknown, shares())
 
     do(site, again())
+
+
+class Silent(Nobody):
+    """Sites that never answer."""
+
+    async def survey(self, tenant: TenantId) -> Survey:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+def test_a_run_that_is_ended_lets_its_watchers_go_and_stays_to_be_resumed(tmp_path: Path) -> None:
+    site = Site(tmp_path, others=Silent())
+
+    async def ended() -> dict[str, Any]:
+        run = await site.runs.begin(PLAN, shares())
+        seen: list[Any] = []
+
+        async def watch() -> None:
+            async for news in site.runs.watch(run):
+                seen.append(news)
+
+        watching = asyncio.create_task(watch())
+        await asyncio.sleep(0)
+        await site.runs.end(run)
+        async with asyncio.timeout(10):
+            await watching
+        with pytest.raises(NotFoundError):
+            await site.runs.end(run)
+        return site.runs.document(run)
+
+    document = do(site, ended())
+    assert not document["over"] and not document["under_way"]
 
 
 class Filling(PosixFiles):
