@@ -54,7 +54,9 @@ def restore(
                 files=total["files"], size=show_size(total["bytes"])
             )))
             return 0
-        options = RestoreOptions(wanted, Conflict(conflict), resume, allow_setuid, set_owner=os.geteuid() == 0)
+        options = RestoreOptions(
+            wanted, Conflict(conflict), resume, opened.stored.label, allow_setuid, set_owner=os.geteuid() == 0
+        )
         with Progress(opened.stored.label, quiet=frame.quiet) as progress:
             result = place(
                 opened, target, options,

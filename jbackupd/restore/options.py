@@ -47,7 +47,9 @@ class RestoreOptions:
 
     Attributes:
         paths: What to restore, with everything below; empty for the whole point.
+        conflict: What to do with what is there; a resumed restore keeps the rule that it began with.
         resume: Go on with an interrupted restore: what is there and right is kept, leftovers are removed.
+        label: The point's name; a restore is only resumed with the same.
         allow_setuid: Keep setuid and setgid bits.
         set_owner: Give files to the owners that they had; needs root.
     """
@@ -55,6 +57,7 @@ class RestoreOptions:
     paths: tuple[bytes, ...] = ()
     conflict: Conflict = Conflict.REFUSE
     resume: bool = False
+    label: str = ""
     allow_setuid: bool = False
     set_owner: bool = False
 

@@ -8,13 +8,16 @@ through one. At the end the file system is synced: a restore that has returned s
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, nullcontext
 
-from jbackupd.model.errors import DamageError, JbackupdError, NoSpaceError, RefusedError
+from jbackupd.model.errors import DamageError, JbackupdError, NoSpaceError, RefusedError, StorageError
 from jbackupd.model.records import EntryType, TreeEntry
-from jbackupd.restore.options import Conflict, Problem, RestorablePoint, RestoreOptions, RestoreResult
+from jbackupd.restore.mark import MARK, begin, end
+from jbackupd.restore.options import Problem, RestorablePoint, RestoreOptions, RestoreResult
 from jbackupd.restore.placing import Placer
 from jbackupd.storage.beneath import Beneath
 
@@ -23,6 +26,9 @@ BATCH_FILES = 200
 BATCH_BYTES = 4 * 1024 * 1024
 """A thread gets that much at once, so that small files do not cost a hop each."""
 BATCHES_AHEAD = 4
+SMALL_BYTES = 32 * 1024
+"""Below that the calls of a file cost more than its bytes, and two threads wait for Python's lock more than they
+gain: 10,000 files of 3 kB took 1.8 s with two and 1.0 s with one, files of 500 kB 0.24 s and 0.34 s (2 cores)."""
 
 
 def restore(
@@ -44,24 +50,23 @@ def restore(
         StorageError: The target cannot be used.
     """
     options = options or RestoreOptions()
-    _prepare(target, options)
-    beneath = Beneath(target)
-    try:
-        run = _Restore(point, Placer(beneath, point, options), options, progress, stopped)
+    _make_target(target)
+    with closing(Beneath(target)) as beneath:
+        placer = Placer(beneath, point, options, begin(beneath, options))
+        run = _Restore(point, placer, options, progress, stopped)
         run.place_all()
-        beneath.sync()
+        end(beneath)
         return run.result
-    finally:
-        beneath.close()
 
 
-def _prepare(target: str, options: RestoreOptions) -> None:
-    os.makedirs(target, mode=0o700, exist_ok=True)
-    if options.conflict is Conflict.REFUSE and not options.resume and os.listdir(target):
-        raise RefusedError(
-            "unable to restore into {target}: it is not empty",
-            "name a new folder, or say with --conflict what shall happen to what is there", target=target,
-        )
+def _make_target(target: str) -> None:
+    try:
+        os.makedirs(target, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            "unable to make the folder {target}: {reason}", "name another folder", target=target,
+            reason=os.strerror(error.errno or 0),
+        ) from error
 
 
 class _Restore:
@@ -79,10 +84,16 @@ class _Restore:
         self._folders: list[TreeEntry] = []
         self._symlinks: list[TreeEntry] = []
         self._under_way: deque[Future[list[Problem]]] = deque()
+        self._small = threading.Lock()
         self.result = placer.result
 
     def place_all(self) -> None:
-        """Place everything that was asked for."""
+        """Place everything that was asked for.
+
+        Raises:
+            NoSpaceError: The target's disk is full.
+            RefusedError: It was stopped.
+        """
         if self._options.resume:
             self._placer.remove_leftovers(b"")
         with ThreadPoolExecutor(WORKERS, "restore") as workers:
@@ -106,7 +117,9 @@ class _Restore:
         batch: list[TreeEntry] = []
         size = 0
         for entry in self._wanted():
-            if entry.type is EntryType.FOLDER:
+            if entry.path == MARK:
+                self.result.problems.append(Problem(entry.path, _is_mark()))
+            elif entry.type is EntryType.FOLDER:
                 self._guarded([entry], self._placer.make_folder)
                 self._folders.append(entry)
             elif entry.type is EntryType.SYMLINK:
@@ -132,15 +145,9 @@ class _Restore:
             self.result.tree_error = error
 
     def _place_files(self, batch: list[TreeEntry]) -> list[Problem]:
-        problems = []
-        for entry in batch:
-            try:
-                self._placer.place_file(entry)
-            except NoSpaceError:
-                raise
-            except JbackupdError as error:
-                problems.append(Problem(entry.path, error))
-        return problems
+        small = sum(entry.size for entry in batch) < SMALL_BYTES * len(batch)
+        with self._small if small else nullcontext():
+            return self._placer.place_files(batch)
 
     def _settle_oldest(self) -> None:
         self.result.problems += self._under_way.popleft().result()
@@ -154,6 +161,10 @@ class _Restore:
                 raise
             except JbackupdError as error:
                 self.result.problems.append(Problem(entry.path, error))
+
+
+def _is_mark() -> JbackupdError:
+    return RefusedError("it has the name of this restore's own mark", "take the point again without it")
 
 
 def _concerns(parts: list[bytes], wanted: list[bytes], kind: EntryType) -> bool:

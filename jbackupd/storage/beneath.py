@@ -37,6 +37,8 @@ def open_beneath(folder: int, path: bytes, flags: int, mode: int = 0) -> int:
     Raises:
         OSError: As the kernel says; ELOOP and EXDEV mean that the path would leave the folder.
     """
+    if b"\0" in path:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
     if len(path) > _PATH_BYTES_MAX and b"/" in path[:_PATH_BYTES_MAX]:
         # The kernel takes at most 4,096 bytes at once: walk a part of the way, just as confined.
         part = path[: path.rindex(b"/", 0, _PATH_BYTES_MAX)]
@@ -58,6 +60,106 @@ def open_beneath(folder: int, path: bytes, flags: int, mode: int = 0) -> int:
             raise OSError(code, os.strerror(code))
 
 
+class Inside:
+    """A folder below a target, held open: what is done here is done to names in it, and follows no symlink.
+
+    Args:
+        descriptor: The folder's; whoever made this closes it.
+        path: The folder's path below the target, for messages.
+        target: The target, for messages.
+    """
+
+    def __init__(self, descriptor: int, path: bytes, target: str) -> None:
+        self.descriptor = descriptor
+        self._path = path
+        self._target = target
+
+    def names(self) -> list[bytes]:
+        """Return what is in the folder, sorted."""
+        with self._typing("list", b""):
+            return sorted(map(os.fsencode, os.listdir(self.descriptor)))
+
+    def status(self, name: bytes) -> os.stat_result | None:
+        """Return what has a name, or None if nothing has."""
+        with self._typing("look at", name):
+            try:
+                return os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
+            except FileNotFoundError:
+                return None
+
+    def create(self, name: bytes) -> int:
+        """Create a new file, mode 0600, and return its descriptor."""
+        with self._typing("create", name):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            return os.open(name, flags, 0o600, dir_fd=self.descriptor)
+
+    def open_file(self, name: bytes) -> int:
+        """Open an existing file for reading and return its descriptor; a FIFO does not block."""
+        with self._typing("open", name):
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            return os.open(name, flags, dir_fd=self.descriptor)
+
+    def make_folder(self, name: bytes, *, reopen: bool = False) -> bool:
+        """Create a folder, mode 0700, if there is none; return whether it is new.
+
+        Args:
+            name: The folder's.
+            reopen: Give its owner all rights on one that is there.
+
+        Raises:
+            ConfinementError: There is a symlink of that name.
+            StorageError: There is something else of that name.
+        """
+        with self._typing("create", name):
+            try:
+                os.mkdir(name, 0o700, dir_fd=self.descriptor)
+            except FileExistsError:
+                # Opening it shows whether it is a folder of ours or a link that was put there.
+                found = open_beneath(self.descriptor, name, os.O_PATH | os.O_DIRECTORY)
+                try:
+                    mode = os.fstat(found).st_mode & 0o7777
+                    if reopen and mode & 0o700 != 0o700:
+                        os.chmod(f"/proc/self/fd/{found}", mode | 0o700)
+                finally:
+                    os.close(found)
+                return False
+            return True
+
+    def rename(self, source: bytes, target: bytes) -> None:
+        """Give a file another name; what has that name is replaced."""
+        with self._typing("rename", source):
+            _check_name(target)
+            os.rename(source, target, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
+
+    def remove(self, name: bytes) -> None:
+        """Remove a file or a symlink."""
+        with self._typing("remove", name):
+            os.unlink(name, dir_fd=self.descriptor)
+
+    def symlink(self, name: bytes, target: bytes) -> None:
+        """Create a symlink; where it points to is not looked at."""
+        with self._typing("create", name):
+            os.symlink(target, name, dir_fd=self.descriptor)
+
+    def set_link_owner(self, name: bytes, uid: int, gid: int) -> None:
+        """Give a symlink to an owner."""
+        with self._typing("change", name):
+            os.chown(name, uid, gid, dir_fd=self.descriptor, follow_symlinks=False)
+
+    def set_link_time(self, name: bytes, mtime_ns: int) -> None:
+        """Set a symlink's modification time."""
+        with self._typing("change", name):
+            os.utime(name, ns=(mtime_ns, mtime_ns), dir_fd=self.descriptor, follow_symlinks=False)
+
+    @contextmanager
+    def _typing(self, verb: str, name: bytes) -> Iterator[None]:
+        path = self._path + b"/" + name if self._path and name else self._path or name
+        with typing(verb, path, self._target):
+            if name:
+                _check_name(name)
+            yield
+
+
 class Beneath:
     """A folder that nothing done here leaves. Close it after use.
 
@@ -70,129 +172,96 @@ class Beneath:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        try:
+        with typing("open", b".", path):
             self._folder = os.open(path, _FOLDER)
-            os.close(open_beneath(self._folder, b".", _FOLDER))
-        except OSError as error:
-            if error.errno == errno.ENOSYS:
+            try:
+                os.close(open_beneath(self._folder, b".", _FOLDER))
+            except OSError as error:
+                os.close(self._folder)
+                if error.errno != errno.ENOSYS:
+                    raise
                 raise StorageError(
                     "unable to restore safely: this kernel ({release}) has no openat2",
                     "restore on a machine with Linux 5.6 or newer", release=platform.release(),
                 ) from error
-            raise self._typed(error, "open", b".") from error
 
     def close(self) -> None:
         """Close the folder."""
         os.close(self._folder)
 
-    def make_folder(self, path: bytes) -> None:
-        """Create a folder, mode 0700; harmless if there is one.
+    @contextmanager
+    def inside(self, path: bytes) -> Iterator[Inside]:
+        """Give a folder below; b"" is the target itself.
 
         Raises:
-            ConfinementError: Something on the way is a symlink or leaves the folder.
+            ConfinementError: Something on the way is a symlink, or leaves the target.
+            NotFoundError: It does not exist.
         """
-        with self._parent(path, "create") as (parent, name):
-            try:
-                os.mkdir(name, 0o700, dir_fd=parent)
-            except FileExistsError:
-                # Opening it shows whether it is a folder of ours or a link that was put there.
-                os.close(open_beneath(parent, name, _FOLDER))
-
-    def create(self, path: bytes) -> int:
-        """Create a new file, mode 0600, and return its descriptor."""
-        with self._typing(path, "create"):
-            return open_beneath(self._folder, path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-
-    def open_file(self, path: bytes) -> int:
-        """Open an existing file for reading and return its descriptor."""
-        with self._typing(path, "open"):
-            return open_beneath(self._folder, path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-
-    def status(self, path: bytes) -> os.stat_result | None:
-        """Return what is at a path, links not followed; None if nothing is."""
-        try:
-            with self._parent(path, "look at") as (parent, name):
-                return os.stat(name, dir_fd=parent, follow_symlinks=False)
-        except NotFoundError:
-            return None
-
-    def rename(self, source: bytes, target: bytes) -> None:
-        """Move a file within one folder over a name."""
-        with self._parent(source, "rename") as (parent, name):
-            os.rename(name, target.rsplit(b"/", 1)[-1], src_dir_fd=parent, dst_dir_fd=parent)
-
-    def remove(self, path: bytes) -> None:
-        """Remove a file or a symlink."""
-        with self._parent(path, "remove") as (parent, name):
-            os.unlink(name, dir_fd=parent)
-
-    def symlink(self, path: bytes, target: bytes) -> None:
-        """Create a symlink; where it points to is not looked at."""
-        with self._parent(path, "create") as (parent, name):
-            os.symlink(target, name, dir_fd=parent)
-
-    def set_link_owner(self, path: bytes, uid: int, gid: int) -> None:
-        """Give a symlink to an owner."""
-        with self._parent(path, "change") as (parent, name):
-            os.chown(name, uid, gid, dir_fd=parent, follow_symlinks=False)
-
-    def set_link_time(self, path: bytes, mtime_ns: int) -> None:
-        """Set a symlink's modification time."""
-        with self._parent(path, "change") as (parent, name):
-            os.utime(name, ns=(mtime_ns, mtime_ns), dir_fd=parent, follow_symlinks=False)
-
-    @contextmanager
-    def folder(self, path: bytes) -> Iterator[int]:
-        """Give the descriptor of a folder below."""
-        with self._typing(path, "open"):
+        with typing("open", path, self.path):
             descriptor = open_beneath(self._folder, path or b".", _FOLDER)
         try:
-            yield descriptor
+            yield Inside(descriptor, path, self.path)
         finally:
             os.close(descriptor)
 
+    def status(self, path: bytes) -> os.stat_result | None:
+        """Return what is at a path; None if nothing is."""
+        above, _, name = path.rpartition(b"/")
+        try:
+            with self.inside(above) as inside:
+                return inside.status(name)
+        except NotFoundError:
+            return None
+
+    def open_file(self, path: bytes) -> int:
+        """Open an existing file for reading and return its descriptor."""
+        above, _, name = path.rpartition(b"/")
+        with self.inside(above) as inside:
+            return inside.open_file(name)
+
     def sync(self) -> None:
         """Make everything on the folder's file system durable."""
-        with self._typing(b".", "sync"):
+        with typing("sync", b".", self.path):
             if _libc.syncfs(ctypes.c_int(self._folder)) != 0:
                 code = ctypes.get_errno()
                 raise OSError(code, os.strerror(code))
 
-    @contextmanager
-    def _parent(self, path: bytes, verb: str) -> Iterator[tuple[int, bytes]]:
-        """Give the descriptor of the folder that a path lies in, and the path's last component."""
-        above, _, name = path.rpartition(b"/")
-        if name in (b"", b".", b".."):
-            raise ConfinementError(
-                "unable to {verb} {path}: it would leave the target {target}", verb=verb, path=repr(path),
-                target=self.path,
-            )
-        with self._typing(path, verb), self.folder(above) as parent:
-            yield parent, name
 
-    @contextmanager
-    def _typing(self, path: bytes, verb: str) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise self._typed(error, verb, path) from error
+@contextmanager
+def typing(verb: str, path: bytes, target: str) -> Iterator[None]:
+    """Turn what the system says about a path below a target into an error of ours."""
+    try:
+        yield
+    except (OSError, OverflowError) as error:
+        raise _typed(error, verb, path, target) from error
 
-    def _typed(self, error: OSError, verb: str, path: bytes) -> Exception:
-        fields = {"verb": verb, "path": os.fsdecode(path), "target": self.path, "reason": os.strerror(error.errno or 0)}
-        if error.errno in (errno.ELOOP, errno.EXDEV):
-            return ConfinementError(
-                "unable to {verb} {path}: it would leave the target {target}",
-                "somebody put a symlink there; restore into a new, empty folder", **fields,
-            )
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            return NoSpaceError(
-                "unable to {verb} {path} in {target}: {reason}",
-                "free space there and run the same command with --resume", **fields,
-            )
-        if error.errno == errno.ENOENT:
-            return NotFoundError("unable to {verb} {path} in {target}: it does not exist", **fields)
-        if error.errno == errno.EBADF:
-            return InvariantError(f"{verb}: the target was closed")
-        return StorageError(
-            "unable to {verb} {path} in {target}: {reason}", "check the target's file system and rights", **fields
+
+def _check_name(name: bytes) -> None:
+    if name in (b"", b".", b"..") or b"/" in name:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+    if b"\0" in name:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+
+def _typed(error: OSError | OverflowError, verb: str, path: bytes, target: str) -> Exception:
+    code = error.errno if isinstance(error, OSError) else None
+    fields = {
+        "verb": verb, "path": os.fsdecode(path), "target": target, "reason": os.strerror(code) if code else str(error)
+    }
+    if code in (errno.ELOOP, errno.EXDEV):
+        return ConfinementError(
+            "unable to {verb} {path}: it would leave the target {target}",
+            "somebody put a symlink there; restore into a new, empty folder", **fields,
         )
+    if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return NoSpaceError(
+            "unable to {verb} {path} in {target}: {reason}",
+            "free space there and run the same command with --resume", **fields,
+        )
+    if code == errno.ENOENT:
+        return NotFoundError("unable to {verb} {path} in {target}: it does not exist", **fields)
+    if code == errno.EBADF:
+        return InvariantError(f"{verb}: the target was closed")
+    return StorageError(
+        "unable to {verb} {path} in {target}: {reason}", "check the target's file system and rights", **fields
+    )

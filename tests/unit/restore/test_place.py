@@ -237,18 +237,112 @@ def test_owners_are_set_as_root_and_otherwise_counted(tmp_path: Path) -> None:
         assert (status.st_uid, status.st_gid) == (1234, 2345)
 
 
+def interrupted(target: Path, *entries: TreeEntry, options: RestoreOptions | None = None) -> None:
+    """Restore some entries and end as a killed process does: the target keeps the mark of an unfinished restore."""
+
+    class Killed(BaseException):
+        pass
+
+    class Dying(MemoryPoint):
+        def entries(self) -> Iterator[TreeEntry]:
+            yield from super().entries()
+            raise Killed
+
+    whole = point(*entries)
+    padding = [file(b"~%04d" % number, b"") for number in range(1200)]
+    with pytest.raises(Killed):
+        restore(Dying([*entries, *padding], whole._contents), str(target), options)
+    for left in target.glob("~*"):
+        left.unlink()
+
+
 def test_a_resumed_restore_keeps_what_is_right_and_writes_the_rest(tmp_path: Path) -> None:
-    entries = [folder(b"d"), file(b"d/done", b"1"), file(b"d/torn", b"22"), file(b"d/todo", b"3")]
-    restore(point(folder(b"d"), entries[1]), str(tmp_path))
-    (tmp_path / "d" / "torn").write_bytes(b"2x")
-    os.utime(tmp_path / "d" / "torn", ns=(entries[2].mtime_ns, entries[2].mtime_ns))
-    (tmp_path / "d" / ".jb-partial-0123").write_bytes(b"left over")
-    (tmp_path / ".jb-partial-4567").write_bytes(b"left over")
-    before = (tmp_path / "d" / "done").stat().st_ino
-    result = restore(point(*entries), str(tmp_path), RestoreOptions(resume=True))
-    assert tree(tmp_path) == {b"d/done": b"1", b"d/torn": b"22", b"d/todo": b"3"}
-    assert (result.kept, result.files) == (1, 2)
-    assert (tmp_path / "d" / "done").stat().st_ino == before
+    target = tmp_path / "out"
+    entries = [folder(b"d"), file(b"d/done", b"1"), file(b"d/todo", b"3"), file(b"d/torn", b"22"), link(b"l", b"at")]
+    interrupted(target, *entries[:2])
+    # Power cuts leave that.
+    (target / "d" / "torn").write_bytes(b"2x")
+    os.utime(target / "d" / "torn", ns=(entries[3].mtime_ns, entries[3].mtime_ns))
+    (target / "d" / ".jb-partial-0123456789abcdef").write_bytes(b"left over")
+    (target / ".jb-partial-fedcba9876543210").write_bytes(b"left over")
+    before = (target / "d" / "done").stat().st_ino
+    result = restore(point(*entries), str(target), RestoreOptions(resume=True))
+    assert tree(target) == {b"d/done": b"1", b"d/torn": b"22", b"d/todo": b"3", b"l": b"at"}
+    assert (result.kept, result.files, result.exit_code) == (1, 2, 0)
+    assert (target / "d" / "done").stat().st_ino == before
+
+
+def test_a_finished_restore_may_be_resumed_and_keeps_what_people_changed_since(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    entries = [file(b"a", b"1"), file(b"b", b"2"), file(b"c", b"3"), link(b"l", b"at")]
+    restore(point(*entries), str(target))
+    (target / "b").write_bytes(b"work of today")
+    (target / "c").unlink()
+    result = restore(point(*entries), str(target), RestoreOptions(resume=True))
+    assert tree(target) == {b"a": b"1", b"b": b"work of today", b"c": b"3", b"l": b"at"}
+    assert (result.kept, result.files, [problem.path for problem in result.problems]) == (2, 1, [b"b"])
+    assert result.exit_code == 5
+
+
+def test_resuming_in_a_folder_that_is_no_restore_overwrites_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"precious")
+    result = restore(point(file(b"a", b"new"), file(b"b", b"2")), str(tmp_path), RestoreOptions(resume=True))
+    assert tree(tmp_path) == {b"a": b"precious", b"b": b"2"}
+    assert result.exit_code == 5
+
+
+def test_another_point_is_not_mixed_into_an_unfinished_restore(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    interrupted(target, file(b"a", b"1"), options=RestoreOptions(label="imari/juki@4"))
+    with pytest.raises(RefusedError, match="a restore of imari/juki@4 was begun there, not of imari/juki@5"):
+        restore(point(file(b"a", b"2")), str(target), RestoreOptions(resume=True, label="imari/juki@5"))
+    with pytest.raises(RefusedError, match="a restore of imari/juki@4 was begun there and has not ended"):
+        restore(point(file(b"a", b"2")), str(target), RestoreOptions(label="imari/juki@5"))
+    result = restore(point(file(b"a", b"1")), str(target), RestoreOptions(resume=True, label="imari/juki@4"))
+    assert (result.kept, tree(target)) == (1, {b"a": b"1"})
+
+
+def test_a_resumed_restore_keeps_the_rule_that_it_began_with(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_bytes(b"precious")
+    entries = [file(b"a", b"1"), file(b"mine", b"of the point")]
+    interrupted(tmp_path, *entries, options=RestoreOptions(conflict=Conflict.SKIP))
+    result = restore(point(*entries), str(tmp_path), RestoreOptions(resume=True, conflict=Conflict.OVERWRITE))
+    assert tree(tmp_path) == {b"a": b"1", b"mine": b"precious"}
+    assert (result.kept, result.skipped) == (1, 1)
+
+
+def test_a_mark_that_says_nothing_is_refused(tmp_path: Path) -> None:
+    for content in (b"", b"{}", b"[]", b"\xff", b'{"point": "x", "conflict": "none"}', b'"point"'):
+        (tmp_path / ".jb-restore-unfinished").write_bytes(content)
+        with pytest.raises(RefusedError, match="its mark of an unfinished restore is not readable"):
+            restore(point(file(b"a", b"1")), str(tmp_path), RestoreOptions(resume=True))
+
+
+def test_an_entry_with_the_name_of_the_mark_is_named_and_the_others_are_restored(tmp_path: Path) -> None:
+    result = restore(point(file(b".jb-restore-unfinished", b"x"), file(b"a", b"1")), str(tmp_path / "out"))
+    assert (tree(tmp_path / "out"), [p.path for p in result.problems]) == ({b"a": b"1"}, [b".jb-restore-unfinished"])
+
+
+def test_what_is_kept_under_another_name_is_never_lost_to_the_next_restore(tmp_path: Path) -> None:
+    name = b"n" * 250
+    for content in (b"1", b"2", b"3"):
+        restore(
+            point(file(b"a", content), file(name, content)), str(tmp_path), RestoreOptions(conflict=Conflict.RENAME)
+        )
+    assert tree(tmp_path) == {
+        b"a": b"3", b"a.jb-before-restore": b"1", b"a.jb-before-restore-2": b"2",
+        name: b"3", name[:237] + b".jb-before-restore": b"1", name[:235] + b".jb-before-restore-2": b"2",
+    }
+
+
+def test_folders_that_stay_keep_their_modes_and_times(tmp_path: Path) -> None:
+    for name in ("skip", "over"):
+        (tmp_path / name / "d").mkdir(parents=True, mode=0o701)
+        (tmp_path / name / "d").chmod(0o701)
+    restore(point(folder(b"d", 0o755)), str(tmp_path / "skip"), RestoreOptions(conflict=Conflict.SKIP))
+    restore(point(folder(b"d", 0o755)), str(tmp_path / "over"), RestoreOptions(conflict=Conflict.OVERWRITE))
+    modes = [stat.S_IMODE((tmp_path / name / "d").stat().st_mode) for name in ("skip", "over")]
+    assert modes == [0o701, 0o755]
 
 
 def test_a_stopped_restore_can_be_resumed(tmp_path: Path) -> None:
@@ -256,16 +350,27 @@ def test_a_stopped_restore_can_be_resumed(tmp_path: Path) -> None:
     calls = iter([False, False, True])
     with pytest.raises(RefusedError, match="stopped"):
         restore(point(*entries), str(tmp_path), stopped=lambda: next(calls))
-    assert 0 < len(tree(tmp_path)) < 1000
+    assert 1 < len(tree(tmp_path)) < 1000
     result = restore(point(*entries), str(tmp_path), RestoreOptions(resume=True))
     assert len(tree(tmp_path)) == 1000
     assert result.kept > 0
 
 
-def test_an_impossible_time_is_a_named_problem_and_no_crash(tmp_path: Path) -> None:
-    result = restore(point(file(b"a", b"x", mtime_ns=1 << 100), file(b"b", b"y")), str(tmp_path / "out"))
-    assert [problem.path for problem in result.problems] == [b"a"]
-    assert tree(tmp_path / "out") == {b"b": b"y"}
+def test_a_time_that_cannot_be_set_is_a_named_problem_and_the_content_is_there(tmp_path: Path) -> None:
+    entries = [folder(b"d"), file(b"a", b"x"), file(b"b", b"y"), link(b"l", b"b")]
+    result = restore(
+        point(*[replace(e, mtime_ns=1 << 100) if e.path != b"b" else e for e in entries]), str(tmp_path / "out")
+    )
+    assert sorted(problem.path for problem in result.problems) == [b"a", b"d", b"l"]
+    assert tree(tmp_path / "out") == {b"a": b"x", b"b": b"y", b"l": b"b"}
+    assert result.exit_code == 1
+
+
+def test_the_gravest_problem_decides_the_exit_code(tmp_path: Path) -> None:
+    result = restore(
+        point(file(b"a", b"1", mtime_ns=1 << 100), file(b"b", b"2"), lost=[b"2"]), str(tmp_path / "out")
+    )
+    assert (len(result.problems), result.exit_code) == (2, 4)
 
 
 def test_a_full_disk_ends_the_restore_with_its_own_error(tmp_path: Path) -> None:
@@ -278,7 +383,9 @@ def test_a_full_disk_ends_the_restore_with_its_own_error(tmp_path: Path) -> None
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, old)
-    assert tree(tmp_path / "out") == {}
+    assert tree(tmp_path / "out").keys() == {b".jb-restore-unfinished"}
+    assert restore(point(file(b"big", b"z" * 5000)), str(tmp_path / "out"), RestoreOptions(resume=True)).files == 1
+    assert tree(tmp_path / "out") == {b"big": b"z" * 5000}
 
 
 def test_deep_trees_are_restored(tmp_path: Path) -> None:

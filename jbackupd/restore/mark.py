@@ -1,0 +1,148 @@
+"""The mark in a folder of a restore that has begun and not ended: of which point, and by which rule.
+
+It is durable before anything else is written, and goes after everything else is durable. So a second run
+knows whether what differs from the point is its own half-done work, or something that people did since.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+from contextlib import suppress
+from dataclasses import dataclass
+
+from jbackupd.model.errors import RefusedError
+from jbackupd.restore.options import Conflict, RestoreOptions
+from jbackupd.storage.beneath import Beneath, Inside, typing
+
+MARK = b".jb-restore-unfinished"
+MARK_BYTES_MAX = 4096
+_PARTIAL = re.compile(rb"\.jb-partial-[0-9a-f]{16}")
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What an unfinished restore is.
+
+    Attributes:
+        point: As `RestoreOptions.label`.
+        conflict: The rule that it began with; it began in an empty folder when that is to refuse.
+    """
+
+    point: str
+    conflict: Conflict
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a restore finds in its target.
+
+    Attributes:
+        rule: What to do with what is there and differs.
+        is_ours: Nothing is there but what this restore put there, which nobody uses before its end.
+    """
+
+    rule: Conflict
+    is_ours: bool
+
+
+def begin(beneath: Beneath, options: RestoreOptions) -> Ground:
+    """Mark a target, or go on with what is marked.
+
+    Raises:
+        RefusedError: The target holds something, or the unfinished restore of another point, and nobody said
+            what shall happen to it.
+    """
+    with beneath.inside(b"") as top:
+        mark = _read(top, beneath.path)
+        if mark is not None and options.resume:
+            _check_same(mark, options, beneath.path)
+            is_ours = mark.conflict is Conflict.REFUSE
+            return Ground(Conflict.OVERWRITE if is_ours else mark.conflict, is_ours)
+        others = [name for name in top.names() if name != MARK]
+        if options.resume and others:
+            # No restore of ours is under way here: what is right is kept, what differs was changed by somebody.
+            return Ground(options.conflict, is_ours=False)
+        if options.conflict is Conflict.REFUSE and others:
+            _refuse(mark, beneath.path)
+        _write(top, Mark(options.label, options.conflict), beneath.path)
+        return Ground(options.conflict, options.conflict is Conflict.REFUSE)
+
+
+def end(beneath: Beneath) -> None:
+    """Make everything durable, then take the mark away."""
+    beneath.sync()
+    with beneath.inside(b"") as top:
+        if top.status(MARK) is not None:
+            top.remove(MARK)
+            with typing("sync", MARK, beneath.path):
+                os.fsync(top.descriptor)
+
+
+def new_partial() -> bytes:
+    """Return a name for a file that is not yet whole."""
+    return b".jb-partial-" + secrets.token_hex(8).encode()
+
+
+def is_partial(name: bytes) -> bool:
+    """Tell whether a name is one of `new_partial`."""
+    return _PARTIAL.fullmatch(name) is not None
+
+
+def _refuse(mark: Mark | None, target: str) -> None:
+    if mark is None:
+        raise RefusedError(
+            "unable to restore into {target}: it is not empty",
+            "name a new folder, or say with --conflict what shall happen to what is there", target=target,
+        )
+    raise RefusedError(
+        "unable to restore into {target}: a restore of {point} was begun there and has not ended",
+        "go on with --resume, or name a new folder", target=target, point=mark.point,
+    )
+
+
+def _check_same(mark: Mark, options: RestoreOptions, target: str) -> None:
+    if mark.point != options.label:
+        raise RefusedError(
+            "unable to go on in {target}: a restore of {begun} was begun there, not of {point}",
+            "name {begun}, or a new folder: two points must not be mixed",
+            target=target, begun=mark.point, point=options.label,
+        )
+
+
+def _read(top: Inside, target: str) -> Mark | None:
+    if top.status(MARK) is None:
+        return None
+    descriptor = top.open_file(MARK)
+    try:
+        with typing("read", MARK, target):
+            fields = json.loads(os.read(descriptor, MARK_BYTES_MAX))
+        return Mark(str(fields["point"]), Conflict(fields["conflict"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise RefusedError(
+            "unable to restore into {target}: its mark of an unfinished restore is not readable",
+            "name a new folder, or remove {mark} there", target=target, mark=os.fsdecode(MARK),
+        ) from error
+    finally:
+        os.close(descriptor)
+
+
+def _write(top: Inside, mark: Mark, target: str) -> None:
+    text = json.dumps({"point": mark.point, "conflict": mark.conflict.value}) + "\n"
+    partial = new_partial()
+    descriptor = top.create(partial)
+    try:
+        with typing("write", MARK, target):
+            os.write(descriptor, text.encode("ascii"))
+            os.fsync(descriptor)
+        top.rename(partial, MARK)
+        with typing("sync", MARK, target):
+            os.fsync(top.descriptor)
+    except Exception:
+        with suppress(Exception):
+            top.remove(partial)
+        raise
+    finally:
+        os.close(descriptor)
