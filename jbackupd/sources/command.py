@@ -15,6 +15,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from jbackupd.model.errors import SourceError
 from jbackupd.model.records import EntryType, Unreadable
@@ -57,15 +58,16 @@ class CommandSource:
 
     @contextlib.contextmanager
     def _open(self, item: SourceItem) -> Iterator[ItemReader]:
-        process = self._start()
+        started: list[subprocess.Popen[bytes]] = []
         try:
-            output = _Output(self, process, self._timeout_seconds)
-            try:
+            # On a thread of its own: Ctrl-C, which comes to the main thread, would lose a process that just began.
+            with ThreadPoolExecutor(1, "command") as starter:
+                starter.submit(lambda: started.append(self._start())).result()
+            with contextlib.closing(_Output(self, started[0], self._timeout_seconds)) as output:
                 yield output
-            finally:
-                output.close()
         finally:
-            _kill_group(process)
+            for process in started:
+                _kill_group(process)
 
     def _start(self) -> subprocess.Popen[bytes]:
         environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
