@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +15,13 @@ from jbackupd.cli.output import Frame, pass_frame, show_time
 from jbackupd.codec.paper import text_of
 from jbackupd.model.errors import NotFoundError, StorageError, UsageError
 from jbackupd.model.texts import _
+from jbackupd.model.units import show_size
 
 if TYPE_CHECKING:
     from jbackupd.service.readiness import Finding
 
 FAILED = 1
+PROGRESS_SECONDS = 5.0
 
 
 @click.group(help=_("Run a continuity plan."))
@@ -153,15 +157,37 @@ def _watched(frame: Frame, call: Caller, verb: str, *, local: bool, **arguments:
     """Follow a run to its end and return its report."""
     from jbackupd.continuity.telling import error_text, event_text
 
+    tell_progress = _progress(frame)
+
     def news(event: dict[str, Any]) -> None:
         if "step" not in event:
             shown = _("run {run}") if local else _("run {run}; closing this terminal does not stop it")
             frame.say(shown.format(run=event["run"]))
-        elif event["event"] != "progress":
+        elif event["event"] == "progress":
+            tell_progress(event)
+        else:
             reason = error_text(event["error"]) if "error" in event else ""
             frame.say(f"{event_text(event)} {reason}".rstrip())
 
     return call(verb, news, **arguments)
+
+
+def _progress(frame: Frame) -> Callable[[dict[str, Any]], None]:
+    """Return what says now and then how far a step is."""
+    said_at: dict[str, float] = {}
+
+    def tell(event: dict[str, Any]) -> None:
+        now = time.monotonic()
+        if now - said_at.setdefault(event["step"], now) < PROGRESS_SECONDS:
+            return
+        said_at[event["step"]] = now
+        if "fetched_bytes" in event:
+            far = _("{size} fetched").format(size=show_size(event["fetched_bytes"]))
+        else:
+            far = _("{size} in {files} files").format(size=show_size(event["bytes"]), files=event["files"])
+        frame.say(f"{event['step']}: {far}")
+
+    return tell
 
 
 def _told(frame: Frame, document: dict[str, Any]) -> int:

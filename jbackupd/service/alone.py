@@ -112,7 +112,7 @@ class _Unasked:
         sightings = [Sighting(site, False, error=_not_asked(site)) for site in self._site.cards]
         return Survey(tuple(sightings), {}, ())
 
-    async def fetch(self, found: Survey, dataset: DatasetId) -> None:
+    async def fetch(self, found: Survey, dataset: DatasetId, on_bytes: Callable[[int], None]) -> None:
         """Fetch nothing."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from jbackupd.continuity.epoch import Epochs
 from jbackupd.engine.fetch import fetch
@@ -49,13 +50,13 @@ class Elsewhere:
             self._log.error("{tenant}: {reason}", tenant=tenant, reason=alarm)
         return found
 
-    async def fetch(self, found: Survey, dataset: DatasetId) -> SiteId | None:
+    async def fetch(self, found: Survey, dataset: DatasetId, on_bytes: Callable[[int], None]) -> SiteId | None:
         """Fetch from the first site that shows the newest point and gives it; a site that fails is logged."""
         newest = found.newest.get(dataset)
         if newest is None or self._live.identity.site in newest.holders:
             return None
         for site in newest.holders:
-            if await self._fetch_from(site, dataset):
+            if await self._fetch_from(site, dataset, on_bytes):
                 await self._board.refresh_held(dataset.tenant)
                 return site
         return None
@@ -78,7 +79,7 @@ class Elsewhere:
         except JbackupdError as error:
             return error
 
-    async def _fetch_from(self, site: SiteId, dataset: DatasetId) -> bool:
+    async def _fetch_from(self, site: SiteId, dataset: DatasetId, on_bytes: Callable[[int], None]) -> bool:
         store = store_of(self._files, dataset.tenant)
         try:
             line = await self.line(site)
@@ -87,7 +88,7 @@ class Elsewhere:
                 await self._offload.disk(store.create)
             await fetch(
                 line, store, dataset.tenant, verifiers=self._live.verifiers, datasets=[dataset],
-                offload=self._offload.disk,
+                on_bytes=on_bytes, offload=self._offload.disk,
             )
         except JbackupdError as error:
             self._log.error(

@@ -22,10 +22,13 @@ class Others(Protocol):
         """Ask every site for its newest points of a tenant; who does not answer is a sighting with an error."""
         ...
 
-    async def fetch(self, found: Survey, dataset: DatasetId) -> SiteId | None:
+    async def fetch(self, found: Survey, dataset: DatasetId, on_bytes: Callable[[int], None]) -> SiteId | None:
         """Bring what is newer elsewhere of a dataset here.
 
         May be called twice, and be cancelled: what has come stays, and the next call goes on at the byte.
+
+        Args:
+            on_bytes: Called with the count of each piece that came.
 
         Returns:
             The site that gave it; None if nothing newer is to be had.

@@ -31,6 +31,7 @@ from jbackupd.settings.plan import Plan, parse_plan
 from jbackupd.storage.files import Files
 
 News = Mapping[str, Any]
+WATCHER_BEHIND_MAX = 32
 
 
 @dataclass(slots=True)
@@ -240,8 +241,10 @@ class Recoveries:
 
 
 def _spread(watchers: list[asyncio.Queue[News | None]], news: News | None) -> None:
+    """Tell all watchers; one that does not keep up misses progress, never an event."""
     for queue in watchers:
-        queue.put_nowait(news)
+        if news is None or news.get("event") != "progress" or queue.qsize() < WATCHER_BEHIND_MAX:
+            queue.put_nowait(news)
 
 
 def _stopped(task: asyncio.Task[bool]) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ from jbackupd.catalog.database import Catalog
 from jbackupd.codec.shares import Share, combine
 from jbackupd.continuity.record import RunRecord, run_folder
 from jbackupd.engine.survey import Survey
+from jbackupd.model.clock import Clock
 from jbackupd.model.errors import JbackupdError, KeyMissingError, NotFoundError
 from jbackupd.model.ids import DatasetId, ObjectKind, PointSelector
 from jbackupd.model.texts import to_translate
@@ -31,6 +32,7 @@ from jbackupd.vault.rebuild import reconcile
 from jbackupd.vault.vault import StoredPoint, Vault
 
 Tell = Callable[[Mapping[str, Any]], None]
+TELL_SECONDS = 1.0
 
 
 class SiteSteps:
@@ -58,10 +60,10 @@ class SiteSteps:
         """Do a step; see `continuity.run.Actions`."""
         match step:
             case UnlockStep():
-                await self._fetch_keys()
+                await self._fetch_keys(tell)
                 return await settled(asyncio.to_thread(self._unlock))
             case RestoreStep():
-                said = await self._look_elsewhere(step.dataset)
+                said = await self._look_elsewhere(step.dataset, tell)
                 return {**await settled(asyncio.to_thread(self._restore, step, stopped, tell)), **said}
             case InspectStep():
                 return await settled(asyncio.to_thread(self._inspect, step))
@@ -85,12 +87,12 @@ class SiteSteps:
         await self.forget()
         await self._counter.close()
 
-    async def _fetch_keys(self) -> None:
+    async def _fetch_keys(self, tell: Tell) -> None:
         """At a site that never held anything of the tenant, fetch the most urgent dataset: its keys come with it."""
         if not await asyncio.to_thread(self._holds_keys):
             restores = [step for step in self._plan.steps if isinstance(step, RestoreStep)]
             for step in sorted(restores, key=lambda step: step.tier)[:1]:
-                await self._look_elsewhere(step.dataset)
+                await self._look_elsewhere(step.dataset, tell)
 
     def _holds_keys(self) -> bool:
         return self._premises.store.exists() and bool(self._premises.store.names(ObjectKind.KEY))
@@ -110,7 +112,7 @@ class SiteSteps:
             )
         return RecoveredKeys.from_store(seed, self._plan.tenant, self._premises.store)
 
-    async def _look_elsewhere(self, dataset: DatasetId) -> Mapping[str, Any]:
+    async def _look_elsewhere(self, dataset: DatasetId, tell: Tell) -> Mapping[str, Any]:
         """Fetch what other sites have newer of a dataset; return what every site said, for the report.
 
         A dataset alone, not all of the tenant: the register must not wait for the office's files on a thin line.
@@ -119,7 +121,7 @@ class SiteSteps:
             self._survey = asyncio.create_task(self._premises.others.survey(self._plan.tenant), name="survey")
         # The others wait for the same answers: a step that runs out of time must not take them away.
         found = await asyncio.shield(self._survey)
-        gave = await self._premises.others.fetch(found, dataset)
+        gave = await self._premises.others.fetch(found, dataset, _counting(self._premises.clock, tell))
         return {
             "sites": {sight.site: "ok" if sight.error is None else str(sight.error) for sight in found.sightings},
             "alarms": [str(alarm) for alarm in found.alarms],
@@ -190,6 +192,20 @@ class SiteSteps:
         """Return where a point goes; another point, found when the run is resumed, never mixes with the first."""
         name = f"{step.id}@{point.header.sequence}"
         return posixpath.join(self._premises.files.root, self._folder, "data", name)
+
+
+def _counting(clock: Clock, tell: Tell) -> Callable[[int], None]:
+    """Return what counts bytes as they come, and tells of them now and then."""
+    came, told_at = 0, clock.monotonic()
+
+    def count(size: int) -> None:
+        nonlocal came, told_at
+        came += size
+        if clock.monotonic() - told_at >= TELL_SECONDS:
+            told_at = clock.monotonic()
+            tell({"event": "progress", "fetched_bytes": came})
+
+    return count
 
 
 def _not_whole(stored: StoredPoint, result: RestoreResult) -> JbackupdError:

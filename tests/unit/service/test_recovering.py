@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -61,7 +61,7 @@ class Nobody:
     async def survey(self, tenant: TenantId) -> Survey:
         return Survey((), {}, ())
 
-    async def fetch(self, found: Survey, dataset: DatasetId) -> None:
+    async def fetch(self, found: Survey, dataset: DatasetId, on_bytes: Callable[[int], None]) -> None:
         return None
 
 
