@@ -137,7 +137,8 @@ class SiteSteps:
             tell({"event": "progress", "point": stored.label, "bytes": done.bytes, "files": done.files})
 
         result = restore(
-            vault.open_point(stored), target, RestoreOptions(resume=True), progress=progress, stopped=stopped.is_set,
+            vault.open_point(stored), target, RestoreOptions(resume=True, label=stored.label), progress=progress,
+            stopped=stopped.is_set,
         )
         if result.tree_error is not None:
             raise result.tree_error
