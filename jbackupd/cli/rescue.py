@@ -3,21 +3,23 @@
 The last resort, and the proof that docs/format is enough: no configuration, no catalog, no daemon, no database. It
 trusts nothing: every object must hash to its name, every frame must open, every file must match its digest.
 
-    jbackupd rescue VAULT [TENANT/DATASET[@SEQUENCE]] --share FILE ... [--card FILE] [--to DIR] [PATH ...]
+    jbackupd rescue VAULT [TENANT/DATASET[@SEQUENCE]] --share FILE ... [--card FILE] [--to DIR|-] [PATH ...]
 
-Without --to the points, or the files of a point, are listed.
+Without --to the points, or the files of a point, are listed; "--to -" writes one file to the standard output.
+Contents, modes, times and symlinks come back; everything belongs to who rescued it.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import stat
 import sys
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
+from jbackupd.cli.rescuetarget import Target, checked, shown
 from jbackupd.codec.compress import decompress
 from jbackupd.codec.hashing import ContentHash, name_of
 from jbackupd.codec.seal import PackOpener
@@ -36,21 +38,21 @@ from jbackupd.format.pack import (
 from jbackupd.format.point import Point, body_commitment, decode_point, open_body, verify_point
 from jbackupd.format.tree import TreeDecoder
 from jbackupd.model.errors import (
-    ConfinementError,
     DamageError,
     JbackupdError,
     MissingObjectError,
+    NoSpaceError,
     NotFoundError,
-    RefusedError,
-    StorageError,
+    UsageError,
 )
 from jbackupd.model.ids import FrameId, ObjectKind, PointSelector, TenantId
 from jbackupd.model.records import EntryType, Extent, TreeEntry
 from jbackupd.model.texts import _
 
+T = TypeVar("T")
 CACHE_BYTES = 96 * 1024 * 1024
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+DEPTH_MAX = 64
+"""No encoder goes beyond 24 frames in a closure."""
 
 
 class Vault:
@@ -64,17 +66,17 @@ class Vault:
     def __init__(self, folder: str, shares: Sequence[Share]) -> None:
         self.folder = folder
         self.tenant = TenantId(shares[0].label) if shares else TenantId("")
-        keys = [decode_key(data) for data in self._objects(ObjectKind.KEY)]
+        keys = list(self._decoded(ObjectKind.KEY, decode_key))
         self.chain = RecoveredChain(combine(shares), self.tenant, keys)
         self.hashes = ContentHash(self.chain.tenant_secret)
         self._places: dict[FrameId, tuple[str, bytes, int, FrameRecord]] = {}
         self._cache: OrderedDict[FrameId, bytes] = OrderedDict()
         self._room = CACHE_BYTES
+        self._depth = 0
 
     def points(self) -> list[Point]:
         """Return the points that are readable, by dataset and sequence; damaged ones are told on stderr."""
-        found = [decode_point(data) for data in self._objects(ObjectKind.POINT)]
-        return sorted(found, key=lambda point: (point.header.dataset, point.header.sequence))
+        return sorted(self._decoded(ObjectKind.POINT, decode_point), key=lambda point: (point.header.dataset, point.header.sequence))
 
     def entries(self, point: Point) -> Iterator[TreeEntry]:
         """Yield a point's tree."""
@@ -97,6 +99,11 @@ class Vault:
                 raise DamageError("an extent reaches beyond its frame")
             yield piece
 
+    def _decoded(self, kind: ObjectKind, decode: Callable[[bytes], T]) -> Iterator[T]:
+        for data in self._objects(kind):
+            with _telling():
+                yield decode(data)
+
     def _objects(self, kind: ObjectKind) -> Iterator[bytes]:
         """Yield the objects of a kind that hash to their names; tell of the others."""
         folder = os.path.join(self.folder, kind.folder)
@@ -108,12 +115,12 @@ class Vault:
                 folder=self.folder, reason=error.strerror,
             ) from error
         for name in names:
-            with open(os.path.join(folder, name), "rb") as file:
-                data = file.read()
-            if name_of(data).hex() == name:
-                yield data
-            else:
-                _say(_("damaged: {object}").format(object=f"{kind.folder}/{name}"))
+            with _telling():
+                data = _read(os.path.join(folder, name))
+                if name_of(data).hex() == name:
+                    yield data
+                else:
+                    _say(_("damaged: {object}").format(object=f"{kind.folder}/{name}"))
 
     def _find_frames(self) -> None:
         """Learn where frames are: from the indexes, and from the trailers of packs that no index lists."""
@@ -148,8 +155,7 @@ class Vault:
                 self._places[frame.id] = path, session_id, slot, frame
 
     def _trailer(self, path: str) -> IndexedPack:
-        with open(path, "rb") as file:
-            data = file.read()
+        data = _read(path)
         head = decode_pack_head(data[:PACK_HEAD_BYTES])
         offset, length = trailer_span(data[-PACK_TAIL_BYTES:], len(data))
         frames = open_trailer(self._opener(data[:PACK_HEAD_BYTES]), data[offset : offset + length])
@@ -178,80 +184,18 @@ class Vault:
         return self._cache[frame]
 
     def _decode(self, frame: FrameId) -> bytes:
-        # Taken out while it is decoded: a hostile vault whose frames need each other finds itself missing.
-        place = self._places.pop(frame)
-        path, _session, slot, record = place
-        prefix = b"".join(self.read(record.bases))
-        self._places[frame] = place
-        with open(path, "rb") as file:
-            opener = self._opener(file.read(PACK_HEAD_BYTES))
-            file.seek(record.offset)
-            payload = opener.open(slot, file.read(record.sealed_length))
-        return decompress(record.encoding, payload, record.plain_length, prefix)
-
-
-class Target:
-    """A new folder that is written component by component, never through a symlink."""
-
-    def __init__(self, path: str) -> None:
-        os.makedirs(path, mode=0o700, exist_ok=True)
-        if os.listdir(path):
-            raise RefusedError("unable to rescue into {target}: it is not empty", "name a new folder", target=path)
-        self._folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-
-    def place(self, entry: TreeEntry, content: Iterator[bytes], hashes: ContentHash) -> None:
-        """Write one entry; a file only stays if its digest matches."""
-        above, _, name = entry.path.rpartition(b"/")
-        parent = self._open_folder(above)
+        # In a hostile vault frames may need each other.
+        if self._depth > DEPTH_MAX:
+            raise DamageError("a chain of frames is longer than any that is written")
+        path, _session, slot, record = self._places[frame]
+        self._depth += 1
         try:
-            if entry.type is EntryType.FOLDER:
-                os.mkdir(name, 0o700, dir_fd=parent)
-            elif entry.type is EntryType.SYMLINK:
-                os.symlink(entry.target, name, dir_fd=parent)
-            else:
-                self._write_file(entry, name, parent, content, hashes)
-        except OSError as error:
-            raise StorageError(
-                "unable to write {path}: {reason}", path=os.fsdecode(entry.path), reason=error.strerror
-            ) from error
+            prefix = b"".join(self.read(record.bases))
         finally:
-            os.close(parent)
-
-    def _open_folder(self, path: bytes) -> int:
-        folder = os.dup(self._folder)
-        for part in path.split(b"/") if path else ():
-            try:
-                below = os.open(part, _FOLDER, dir_fd=folder)
-            except OSError as error:
-                raise ConfinementError(
-                    "unable to write below {path}: it is not a folder of this rescue", path=os.fsdecode(path)
-                ) from error
-            finally:
-                os.close(folder)
-            folder = below
-        return folder
-
-    @staticmethod
-    def _write_file(
-        entry: TreeEntry, name: bytes, parent: int, content: Iterator[bytes], hashes: ContentHash
-    ) -> None:
-        digest = hashes.file_digest()
-        partial = b".jb-partial-" + name[:200]
-        with open(os.open(partial, _NEW_FILE, 0o600, dir_fd=parent), "wb") as file:
-            try:
-                for piece in content:
-                    digest.update(piece)
-                    file.write(piece)
-                if digest.digest() != entry.digest:
-                    raise DamageError("the content of {path} is not what was taken", path=os.fsdecode(entry.path))
-            except JbackupdError:
-                os.unlink(partial, dir_fd=parent)
-                raise
-            file.flush()
-            os.fchmod(file.fileno(), stat.S_IMODE(entry.mode) & 0o777)
-            os.utime(file.fileno(), ns=(entry.mtime_ns, entry.mtime_ns))
-            os.fsync(file.fileno())
-        os.rename(partial, name, src_dir_fd=parent, dst_dir_fd=parent)
+            self._depth -= 1
+        opener = self._opener(_read(path, 0, PACK_HEAD_BYTES))
+        payload = opener.open(slot, _read(path, record.offset, record.sealed_length))
+        return decompress(record.encoding, payload, record.plain_length, prefix)
 
 
 def rescue(arguments: argparse.Namespace) -> int:
@@ -269,7 +213,18 @@ def rescue(arguments: argparse.Namespace) -> int:
         for entry in entries:
             sys.stdout.buffer.write(b"%12d %s\n" % (entry.size, entry.path))
         return 0
+    if arguments.to == "-":
+        return _write_out(vault, entries)
     return _place_all(vault, entries, Target(arguments.to))
+
+
+def _write_out(vault: Vault, entries: Iterator[TreeEntry]) -> int:
+    files = [entry for entry in entries if entry.type is EntryType.FILE]
+    if len(files) != 1:
+        raise UsageError("{count} files would be written one after the other", "name one file", count=len(files))
+    for piece in checked(files[0], vault.read(files[0].extents), vault.hashes):
+        sys.stdout.buffer.write(piece)
+    return 0
 
 
 def _place_all(vault: Vault, entries: Iterator[TreeEntry], target: Target) -> int:
@@ -278,9 +233,12 @@ def _place_all(vault: Vault, entries: Iterator[TreeEntry], target: Target) -> in
         try:
             target.place(entry, vault.read(entry.extents), vault.hashes)
             placed += entry.type is EntryType.FILE
+        except NoSpaceError:
+            raise
         except JbackupdError as error:
-            _say(_("not rescued: {path}: {reason}").format(path=os.fsdecode(entry.path), reason=error))
+            _say(_("not rescued: {path}: {reason}").format(path=shown(entry.path), reason=error))
             code = 4 if 4 in (code, error.exit_code) else error.exit_code
+    target.finish()
     _say(_("{count} files rescued").format(count=placed))
     return code
 
@@ -320,6 +278,16 @@ def _read_share(path: str) -> Share:
         return Share.from_file(file.read(1 << 16), source=os.path.basename(path))
 
 
+def _read(path: str, offset: int = 0, length: int = -1) -> bytes:
+    """Return bytes of a file of the vault; a disk that fails is damage like any other."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(offset)
+            return file.read(length)
+    except OSError as error:
+        raise DamageError("unable to read {path}: {reason}", path=path, reason=error.strerror) from error
+
+
 @contextmanager
 def _telling() -> Iterator[None]:
     """Tell of an object that cannot be opened, and go on: what other objects hold can still be read."""
@@ -341,7 +309,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("paths", nargs="*", help=_("only these paths"))
     parser.add_argument("--share", action="append", default=[], metavar="FILE", help=_("a share of the recovery key"))
     parser.add_argument("--card", metavar="FILE", help=_("the home site's card, to check the point's signature"))
-    parser.add_argument("--to", metavar="DIR", help=_("a new folder; without it the files are listed"))
+    parser.add_argument(
+        "--to", metavar="DIR", help=_("a new folder, or - for one file; without it the files are listed")
+    )
     try:
         return rescue(parser.parse_args(arguments))
     except JbackupdError as error:
