@@ -166,34 +166,42 @@ def test_a_vault_that_came_by_hand_is_recovered_without_any_other_site(
     assert sorted(os.listdir(os.fsencode(folder))) == sorted(os.listdir(os.fsencode(town.data)))
 
 
-def test_killed_in_the_middle_a_resumed_run_ends_the_same(shelter: SiteProcess, town: Town, tmp_path: Path) -> None:
-    declare(shelter, tmp_path)
+def killed(shelter: SiteProcess, at: bytes, *arguments: str) -> None:
+    """Run a command and kill it when it says a line."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "jbackupd", "-c", str(shelter.config), "recovery", "run", str(tmp_path / "plan.toml"),
-         "--local", *shares(tmp_path, 2, 3)],
+        [sys.executable, "-m", "jbackupd", "-c", str(shelter.config), "recovery", *arguments, "--local"],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=shelter.environment,
     )
     assert process.stderr is not None
+    said = []
     for line in process.stderr:
-        if line.startswith(b"juki: begins"):
+        said.append(line)
+        if line.startswith(at):
             process.kill()
             break
     process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGKILL, said
+
+
+def test_killed_again_and_again_a_run_that_is_resumed_ends_the_same(
+    shelter: SiteProcess, town: Town, tmp_path: Path
+) -> None:
+    declare(shelter, tmp_path)
+    killed(shelter, b"keys: begins", "run", str(tmp_path / "plan.toml"), *shares(tmp_path, 2, 3))
     (run,) = shelter.command("recovery", "history", "--local")["runs"]
     assert not run["over"], "it is not resumed by itself"
     asked = shelter.command("recovery", "resume", run["run"], "--local", expect=6)
     assert asked["error"]["code"] == "share"
-    process, document = serving(shelter, "recovery", "resume", run["run"], "--local", *shares(tmp_path, 1, 2))
+    for line in (b"juki: begins", b"juki: done"):
+        killed(shelter, line, "resume", run["run"], *shares(tmp_path, 1, 3))
+    # From here on nothing needs a key, and nobody has to come with a share.
+    for line in (b"desk: begins", b"look-up: begins"):
+        killed(shelter, line, "resume", run["run"])
+    process, document = serving(shelter, "recovery", "resume", run["run"], "--local")
     try:
-        assert {step["state"] for step in document["steps"]} == {"done"}
+        assert document["proved"] and {step["state"] for step in document["steps"]} == {"done"}
+        assert [len(document["resumed_at"]), document["steps"][1]["attempts"]] == [5, 2]
         look_up(document, town)
-    finally:
-        assert end(process) == 0
-    # Only the desk is opened again, and nobody has to come with a share.
-    process, again = serving(shelter, "recovery", "resume", run["run"], "--local")
-    try:
-        assert again["proved"] and again["steps"][1]["attempts"] == 2
-        look_up(again, town)
     finally:
         assert end(process) == 0
     page = tmp_path / "report.html"
