@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 
@@ -25,6 +26,8 @@ def demo(frame: Frame, folder: str | None, keep: bool, residents: int) -> None:
     """Play it; any promise that is not kept is an error."""
     from jbackupd.demo.story import played, wait_for_interrupt
 
+    # A demo that is told to end stops its daemons as on Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with _folder(folder) as where, played(where, residents=residents, tell=_line) as outcome:
         frame.emit(
             {

@@ -13,10 +13,11 @@ CLERK = "madoguchi"
 
 def plan_text(*, query: str, expect: str) -> str:
     """Return the plan as an operator would have written it; the look-up is for a resident who is known by name."""
+    title = _quoted(_("resident look-up at the counter"))
     columns = "\n".join(f"{_quoted(header)} = {_quoted(name)}" for header, name in COLUMNS.items())
     return f"""version = 1
 id = "counter"
-title = {_quoted(_("resident look-up at the counter"))}
+title = {title}
 tenant = "imari"
 home = "saga"
 rto = "3h"

@@ -14,6 +14,7 @@ from typing import Any
 
 from jbackupd.model.errors import JbackupdError, TryLaterError
 from jbackupd.model.ids import SiteId
+from jbackupd.model.texts import language
 from jbackupd.service.client import call
 from jbackupd.storage.files import PosixFiles
 from jbackupd.vault.identity import load_or_create
@@ -64,7 +65,8 @@ class DemoSite:
         """Write the configuration; the [site] table comes by itself."""
         with open(self.config, "w", encoding="utf-8") as file:
             file.write(
-                f'version = 1\n[site]\nid = "{self.name}"\nstate = "state"\nlisten = "127.0.0.1:{self.port}"\n\n{text}'
+                f'version = 1\nlanguage = "{language()}"\n[site]\nid = "{self.name}"\nstate = "state"\n'
+                f'listen = "127.0.0.1:{self.port}"\n\n{text}'
             )
 
     def start(self) -> None:

@@ -41,7 +41,7 @@ def test_the_whole_story_holds_every_promise(tmp_path: Path) -> None:
     assert processes_of(tmp_path) == []
 
 
-def test_kept_open_the_counter_answers_until_it_is_interrupted(tmp_path: Path) -> None:
+def test_kept_open_the_counter_answers_until_it_is_told_to_end(tmp_path: Path) -> None:
     playing = subprocess.Popen(
         [sys.executable, "-m", "jbackupd", "--language", "en", "demo", "--keep", "--dir", str(tmp_path / "demo")],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -61,7 +61,7 @@ def test_kept_open_the_counter_answers_until_it_is_interrupted(tmp_path: Path) -
         assert probe_desk(url, account, password, query, "").persons == 1
         assert len(processes_of(tmp_path)) == 2
     finally:
-        playing.send_signal(signal.SIGINT)
+        playing.send_signal(signal.SIGTERM)
         playing.stderr.read()
         assert playing.wait(60) == 0
     assert processes_of(tmp_path) == []
