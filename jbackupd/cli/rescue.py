@@ -76,7 +76,8 @@ class Vault:
 
     def points(self) -> list[Point]:
         """Return the points that are readable, by dataset and sequence; damaged ones are told on stderr."""
-        return sorted(self._decoded(ObjectKind.POINT, decode_point), key=lambda point: (point.header.dataset, point.header.sequence))
+        found = self._decoded(ObjectKind.POINT, decode_point)
+        return sorted(found, key=lambda point: (point.header.dataset, point.header.sequence))
 
     def entries(self, point: Point) -> Iterator[TreeEntry]:
         """Yield a point's tree."""

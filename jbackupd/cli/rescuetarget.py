@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from jbackupd.codec.hashing import ContentHash
+from jbackupd.format.tree import check_path
 from jbackupd.model.errors import (
     ConfinementError,
     DamageError,
@@ -38,9 +39,11 @@ class Target:
         """Write one entry; a file only stays if its digest matches.
 
         Raises:
+            FormatError: Its path would leave the folder; a decoder says so first, and this does not rely on it.
             NoSpaceError: The disk is full.
             StorageError: It cannot be written; others may.
         """
+        check_path(entry.path)
         above, _, name = entry.path.rpartition(b"/")
         parent = self._open_folder(above)
         try:
