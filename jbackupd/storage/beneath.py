@@ -76,7 +76,7 @@ class Inside:
 
     def names(self) -> list[bytes]:
         """Return what is in the folder, sorted."""
-        with self._typing("list", b""):
+        with typing("list", self._path or b".", self._target):
             return sorted(map(os.fsencode, os.listdir(self.descriptor)))
 
     def status(self, name: bytes) -> os.stat_result | None:
@@ -153,10 +153,8 @@ class Inside:
 
     @contextmanager
     def _typing(self, verb: str, name: bytes) -> Iterator[None]:
-        path = self._path + b"/" + name if self._path and name else self._path or name
-        with typing(verb, path, self._target):
-            if name:
-                _check_name(name)
+        with typing(verb, self._path + b"/" + name if self._path else name, self._target):
+            _check_name(name)
             yield
 
 
