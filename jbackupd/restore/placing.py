@@ -91,7 +91,8 @@ class Placer:
             if present is not None:
                 if self._is_settled(inside, name, entry, present):
                     return
-                inside.remove(name)
+                if self._rule is not Conflict.RENAME:
+                    inside.remove(name)
             inside.symlink(name, entry.target)
             self._count(symlinks=1)
             if self._owner_wanted(entry):

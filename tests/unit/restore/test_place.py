@@ -17,7 +17,7 @@ from jbackupd.codec.hashing import ContentHash
 from jbackupd.model.errors import ConfinementError, DamageError, NoSpaceError, RefusedError
 from jbackupd.model.ids import FrameId
 from jbackupd.model.records import EntryType, Extent, TreeEntry
-from jbackupd.restore.options import Conflict, RestoreOptions
+from jbackupd.restore.options import Conflict, RestoreOptions, RestoreResult
 from jbackupd.restore.place import restore
 
 HASHES = ContentHash(b"t" * 32)
@@ -335,6 +335,13 @@ def test_what_is_kept_under_another_name_is_never_lost_to_the_next_restore(tmp_p
     }
 
 
+def test_a_symlink_makes_room_for_one_and_is_kept_under_another_name(tmp_path: Path) -> None:
+    (tmp_path / "l").symlink_to("old")
+    result = restore(point(link(b"l", b"new")), str(tmp_path), RestoreOptions(conflict=Conflict.RENAME))
+    assert (result.problems, result.symlinks) == ([], 1)
+    assert [os.readlink(tmp_path / name) for name in ("l", "l.jb-before-restore")] == ["new", "old"]
+
+
 def test_folders_that_stay_keep_their_modes_and_times(tmp_path: Path) -> None:
     for name in ("skip", "over"):
         (tmp_path / name / "d").mkdir(parents=True, mode=0o701)
@@ -346,14 +353,41 @@ def test_folders_that_stay_keep_their_modes_and_times(tmp_path: Path) -> None:
 
 
 def test_a_stopped_restore_can_be_resumed(tmp_path: Path) -> None:
-    entries = [file(b"%04d" % i, b"x%d" % i) for i in range(1000)]
-    calls = iter([False, False, True])
+    entries = [file(b"%04d" % i, b"x%d" % i) for i in range(3000)]
+    counts = [0]
+
+    def progress(result: RestoreResult) -> None:
+        counts.append(result.files)
+
     with pytest.raises(RefusedError, match="stopped"):
-        restore(point(*entries), str(tmp_path), stopped=lambda: next(calls))
-    assert 1 < len(tree(tmp_path)) < 1000
+        restore(point(*entries), str(tmp_path), progress=progress, stopped=lambda: counts[-1] > 0)
+    assert 1 < len(tree(tmp_path)) < 3000
     result = restore(point(*entries), str(tmp_path), RestoreOptions(resume=True))
-    assert len(tree(tmp_path)) == 1000
-    assert result.kept > 0
+    assert len(tree(tmp_path)) == 3000
+    assert (result.kept > 0, result.kept + result.files) == (True, 3000)
+
+
+class Endless(MemoryPoint):
+    """One file that never ends."""
+
+    def read(self, extents: Iterable[Extent]) -> Iterator[bytes]:
+        while True:
+            yield bytes(1000)
+
+
+@pytest.mark.parametrize("how", ["asked", "interrupted"])
+def test_a_long_file_tells_of_its_progress_and_can_be_stopped_within(tmp_path: Path, how: str) -> None:
+    seen: list[int] = []
+
+    def progress(result: RestoreResult) -> None:
+        seen.append(result.bytes_read)
+        if how == "interrupted":
+            raise KeyboardInterrupt
+
+    with pytest.raises(RefusedError if how == "asked" else KeyboardInterrupt):
+        restore(Endless([file(b"a", b"1")], {}), str(tmp_path / "out"), progress=progress, stopped=lambda: bool(seen))
+    assert seen[0] > 0
+    assert tree(tmp_path / "out").keys() == {b".jb-restore-unfinished"}
 
 
 def test_a_time_that_cannot_be_set_is_a_named_problem_and_the_content_is_there(tmp_path: Path) -> None:
