@@ -45,6 +45,8 @@ CREATE TABLE versions (
 ) WITHOUT ROWID;
 """
 
+_NO_DATABASE = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
+
 
 @dataclass(frozen=True, slots=True)
 class FramePlace:
@@ -81,7 +83,8 @@ class Catalog:
     """The index of one vault.
 
     Args:
-        path: The SQLite file, or ":memory:"; a file of another schema version is emptied.
+        path: The SQLite file, or ":memory:"; a file of another schema version is emptied, one that is no
+            database is made anew.
     """
 
     def __init__(self, path: str) -> None:
@@ -90,11 +93,14 @@ class Catalog:
         with _typed(path):
             if path != ":memory:":
                 os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-            self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            # A catalog that a power cut damages or sets back is rebuilt or reconciled; the vault is the truth.
-            self._connection.execute("PRAGMA synchronous = NORMAL")
-            (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+            try:
+                self._connection, version = _open(path)
+            except sqlite3.DatabaseError as error:
+                if error.sqlite_errorcode not in _NO_DATABASE:
+                    raise
+                # What stops every backup until somebody is awake is worse than reading the vault's indexes once.
+                discard(path)
+                self._connection, version = _open(path)
         self.is_new = version != SCHEMA_VERSION
         if self.is_new:
             self.clear()
@@ -276,6 +282,35 @@ class Catalog:
             self._connection.execute("COMMIT")
 
 
+def discard(path: str) -> None:
+    """Remove a catalog, which need not be readable; whoever calls knows that nobody has it open.
+
+    Raises:
+        StorageError: It cannot be removed.
+    """
+    for suffix in ("-wal", "-shm", ""):
+        try:
+            os.unlink(path + suffix)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise _unusable(path + suffix, os.strerror(error.errno or 0)) from error
+
+
+def _open(path: str) -> tuple[sqlite3.Connection, int]:
+    """Open a file and return it with its schema version, 0 for a new one."""
+    connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        # A catalog that a power cut damages or sets back is rebuilt or reconciled; the vault is the truth.
+        connection.execute("PRAGMA synchronous = NORMAL")
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+    except BaseException:
+        connection.close()
+        raise
+    return connection, version
+
+
 def _record(frame: bytes, offset: int, sealed: int, plain: int, encoding: int, bases: bytes) -> FrameRecord:
     return FrameRecord(FrameId(frame), offset, sealed, plain, Encoding(encoding), unpack_extents(bases))
 
@@ -291,14 +326,26 @@ def _typed(path: str) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        if "full" in str(error):
+        if "full" in str(error) or (error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_IOERR and _is_full(path)):
             raise NoSpaceError(
                 "unable to write the catalog {path}: the disk is full",
                 "free space on this file system, then run the same command again; what was committed is safe",
                 path=path,
             ) from error
-        raise StorageError(
-            "unable to use the catalog {path}: {reason}",
-            "run 'jbackupd vault rebuild-catalog TENANT'; the catalog is only a cache",
-            path=path, reason=str(error),
-        ) from error
+        raise _unusable(path, str(error)) from error
+
+
+def _unusable(path: str, reason: str) -> StorageError:
+    return StorageError(
+        "unable to use the catalog {path}: {reason}",
+        "run 'jbackupd vault rebuild-catalog TENANT'; the catalog is only a cache",
+        path=path, reason=reason,
+    )
+
+
+def _is_full(path: str) -> bool:
+    """Tell whether the file system has no room; for its -shm file SQLite only says that I/O failed."""
+    try:
+        return os.statvfs(os.path.dirname(path)).f_bavail == 0
+    except OSError:
+        return False

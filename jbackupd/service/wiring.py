@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
-from jbackupd.catalog.database import Catalog
+from jbackupd.catalog.database import Catalog, discard
 from jbackupd.codec.signing import SiteVerifier
 from jbackupd.continuity.epoch import Epochs
 from jbackupd.format.identity import Card, CardKind, decode_card
@@ -356,7 +356,9 @@ def rebuild_catalog(settings: Settings, tenant: TenantId) -> Reconciliation:
     with state_lock(settings.site.state):
         site = open_site(settings)
         store = existing_store(site.files, tenant)
-        with contextlib.closing(Catalog(catalog_path(settings, tenant))) as catalog:
+        path = catalog_path(settings, tenant)
+        discard(path)
+        with contextlib.closing(Catalog(path)) as catalog:
             return rebuild(store, catalog, keys_of(site.files, tenant, site.identity), tenant=tenant)
 
 

@@ -78,3 +78,14 @@ def test_a_source_larger_than_the_disk_ends_with_no_space_and_earlier_points_sta
     check_points(town.vault, facts)
     town.backup()
     check_points(open_town(tmp_path).vault, facts)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a file system")
+def test_a_catalog_that_cannot_be_opened_for_want_of_room_says_so(tmp_path: pathlib.Path) -> None:
+    with small_disk(tmp_path, 1024 * 1024) as folder:
+        path = str(folder / "catalog/imari.sqlite")
+        Catalog(path).close()
+        status = os.statvfs(folder)
+        (folder / "ballast").write_bytes(bytes(status.f_bavail * BLOCK))
+        with pytest.raises(NoSpaceError):
+            Catalog(path)
