@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jbackupd.cli.output import Frame, pass_frame, path_fields, show_path, show_time
+from jbackupd.cli.output import Frame, error_document, pass_frame, path_fields, report, show_path, show_time
 from jbackupd.cli.reading import below, entry_fields, header_fields, opened_point, opened_vault, tree_path
-from jbackupd.model.errors import DamageError, KeyMissingError, NotFoundError, UsageError
+from jbackupd.model.errors import EXIT_OK, DamageError, JbackupdError, KeyMissingError, NotFoundError, UsageError
 from jbackupd.model.ids import DatasetId
 from jbackupd.model.records import EntryType, TreeEntry
 from jbackupd.model.texts import _
@@ -32,16 +32,20 @@ def points() -> None:
 @points.command("list", help=_("List the points of a dataset, or of all."))
 @click.argument("dataset", required=False)
 @pass_frame
-def list_points(frame: Frame, dataset: str | None) -> None:
-    """List points; needs no keys and no daemon."""
+def list_points(frame: Frame, dataset: str | None) -> int:
+    """List points; needs no keys and no daemon. Exit code 4 when one is damaged; the others are listed."""
     from jbackupd.service.wiring import point_lists
 
     wanted = DatasetId.parse(dataset) if dataset else None
     listed: list[StoredPoint] = []
+    damaged: list[JbackupdError] = []
     for point_list in point_lists(frame.settings(), wanted.tenant if wanted else None):
         for found in point_list.datasets() if wanted is None else [wanted]:
-            listed += point_list.chain(found)
-    if wanted is not None and not listed:
+            readable = point_list.listed(found)
+            # Whoever must restore needs the numbers of those that are readable, gaps or not.
+            listed += readable if point_list.damaged else point_list.chain(found)
+        damaged += point_list.damaged.values()
+    if wanted is not None and not listed and not damaged:
         raise NotFoundError("{dataset} has no point", "take one with 'jbackupd backup {dataset}'", dataset=wanted)
     zone = frame.settings().site.zone
 
@@ -50,7 +54,11 @@ def list_points(frame: Frame, dataset: str | None) -> None:
             mark = "  " + _("incomplete") if point.header.incomplete else ""
             click.echo(f"{point.label:<32}  {show_time(point.header.taken_at, zone)}  {point.header.site}{mark}")
 
-    frame.emit({"points": [header_fields(point) for point in listed]}, text)
+    fields = [header_fields(point) for point in listed]
+    frame.emit({"points": fields, "damaged": [error_document(error)["error"] for error in damaged]}, text)
+    for error in damaged if not frame.json else ():
+        report(error, as_json=False)
+    return damaged[0].exit_code if damaged else EXIT_OK
 
 
 @points.command(help=_("Show what one point consists of."))

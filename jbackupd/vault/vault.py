@@ -124,7 +124,7 @@ class PointList:
             if selector.sequence in (None, point.header.sequence)
             and (selector.before is None or point.header.taken_at < selector.before)
         ]
-        if selector.sequence is None or not found:
+        if not found or (selector.sequence is None and not self._is_newest(found[-1], points)):
             self._raise_damage()
         if found:
             return found[-1]
@@ -136,6 +136,14 @@ class PointList:
             "{dataset} has no such point", "its points are {first} to {last}; see 'jbackupd points list'",
             dataset=selector.dataset, first=points[0].header.sequence, last=points[-1].header.sequence,
         )
+
+    def _is_newest(self, chosen: StoredPoint, points: list[StoredPoint]) -> bool:
+        """Tell whether no damaged point can lie between a chosen one and the next readable one, or the end."""
+        following = [point.header.sequence for point in points if point.header.sequence > chosen.header.sequence]
+        if following:
+            return following[0] == chosen.header.sequence + 1
+        # A readable point names the one before it by its hash: what is named like this is not the last.
+        return self.damaged.keys() <= {point.header.previous for point in self._read.values()}
 
     def needed(self, dataset: DatasetId, sequence: int) -> set[ObjectRef]:
         """Return the objects that a point needs; for sequence 0 none.

@@ -171,6 +171,28 @@ def test_a_catalog_is_rebuilt_from_the_vault_alone_and_answers_the_same(vaulted)
     assert again["new_object_bytes"] < 20_000
 
 
+def test_a_damaged_point_is_told_and_the_others_are_listed(vaulted):
+    for _each in range(3):
+        vaulted.document("backup", "--local")
+    oldest = vaulted.document("points", "list")["points"][0]
+    with open(vaulted.path(f"state/vaults/imari/points/{oldest['name']}"), "r+b") as file:
+        file.write(b"\x93")
+    for call in (["points", "list"], ["points", "list", "imari/juki"]):
+        found = vaulted.document(*call, expected=4)
+        assert [point["sequence"] for point in found["points"]] == [2, 3]
+        assert [error["code"] for error in found["damaged"]] == ["damage"]
+    assert vaulted.document("ls", "imari/juki")["point"] == "imari/juki@3"
+
+
+def test_a_catalog_of_garbage_stops_no_backup_and_no_rebuild(vaulted):
+    vaulted.document("backup", "--local")
+    for call in (["backup", "--local"], ["vault", "rebuild-catalog", "imari"]):
+        with open(vaulted.path("state/catalog/imari.sqlite"), "wb") as file:
+            file.write(b"\x93" * 9000)
+        vaulted.document(*call)
+    assert vaulted.document("verify", "--full")["findings"] == []
+
+
 def test_ctrl_c_ends_a_local_backup_with_130_and_leaves_the_vault_whole(vaulted):
     vaulted.document("backup", "--local")
     begun = vaulted.path("begun")

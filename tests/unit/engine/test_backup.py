@@ -10,7 +10,7 @@ import pytest
 from onesite import DATASET, TENANT, MemorySource, Site
 
 from jbackupd.engine.verify import VerifyReport, verify_content, verify_objects
-from jbackupd.model.errors import KeyMissingError, NotFoundError, TryLaterError
+from jbackupd.model.errors import DamageError, KeyMissingError, NotFoundError, TryLaterError
 from jbackupd.model.ids import ObjectKind, ObjectRef, PointSelector
 from jbackupd.model.records import EntryType
 from jbackupd.vault.keyring import RecoveredKeys
@@ -199,6 +199,34 @@ def test_verify_names_a_damaged_object_and_the_points_that_need_it(site: Site, k
     assert [(f.ref.kind, f.ref.name) for f in found if f.ref] == [(kind, name)]
     if kind is not ObjectKind.POINT:
         assert found[0].points
+
+
+def damage_point(site: Site, sequence: int) -> None:
+    name = next(p.name for p in site.vault.points.listed(DATASET) if p.header.sequence == sequence)
+    path = site.folder / "vaults/imari" / ObjectKind.POINT.folder / name.hex()
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    site.open_vault()
+
+
+def test_a_damaged_older_point_does_not_hide_the_newest(site: Site) -> None:
+    for content in (b"1", b"22", b"333", b"4444"):
+        site.backup(MemorySource({b"a": content}))
+    damage_point(site, 2)
+    assert site.content() == {b"a": b"4444"}
+    times = {p.header.sequence: p.header.taken_at for p in site.vault.points.listed(DATASET)}
+    find = site.vault.points.find
+    assert find(PointSelector(DATASET, before=times[4])).header.sequence == 3
+    with pytest.raises(DamageError):
+        find(PointSelector(DATASET, before=times[3]))
+
+
+def test_a_damaged_newest_point_is_no_reason_to_hand_out_an_older_one_as_the_newest(site: Site) -> None:
+    for content in (b"1", b"22"):
+        site.backup(MemorySource({b"a": content}))
+    damage_point(site, 2)
+    with pytest.raises(DamageError):
+        site.open_point()
+    assert site.content(1) == {b"a": b"1"}
 
 
 def test_folders_and_types_come_back(site: Site) -> None:
