@@ -60,7 +60,7 @@ def restore(
         with Progress(opened.stored.label, quiet=frame.quiet) as progress:
             result = place(
                 opened, target, options,
-                progress=lambda done: progress.update(done.bytes, total["bytes"], files=done.files),
+                progress=lambda done: progress.update(done.bytes_read, total["bytes"], files=done.files),
             )
         frame.emit(
             {**header_fields(opened.stored), "to": target, **_result_fields(result)}, lambda: _show(result, target)

@@ -75,6 +75,8 @@ class RestoreResult:
     """What was restored; everything counted was durable when the restore returned.
 
     Attributes:
+        bytes: Of the files that were placed.
+        bytes_read: For files that were placed, are under way, or failed: how far the work is.
         kept: Files that were there already and right.
         skipped: Files that were left as they were because of the conflict rule.
         owners_not_set: Entries that now belong to who restored them.
@@ -85,6 +87,7 @@ class RestoreResult:
     folders: int = 0
     symlinks: int = 0
     bytes: int = 0
+    bytes_read: int = 0
     kept: int = 0
     skipped: int = 0
     owners_not_set: int = 0
