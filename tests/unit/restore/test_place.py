@@ -367,6 +367,31 @@ def test_a_stopped_restore_can_be_resumed(tmp_path: Path) -> None:
     assert (result.kept > 0, result.kept + result.files) == (True, 3000)
 
 
+def test_a_resumed_restore_opens_its_own_closed_folders_again_also_for_an_ordinary_user(tmp_path: Path) -> None:
+    target, ordinary = tmp_path / "out", os.geteuid() or 65534
+    interrupted(target, folder(b"d", 0o550), file(b"d/a", b"1"))
+    (target / "d").chmod(0o050)
+    if os.geteuid() == 0:
+        for path in (target, *target.rglob("*")):
+            os.chown(path, ordinary, ordinary)
+        for above in (tmp_path, *tmp_path.parents):
+            above.chmod(above.stat().st_mode | 0o055)
+    if (child := os.fork()) == 0:
+        code = 99
+        try:
+            if os.geteuid() == 0:
+                os.setresgid(ordinary, ordinary, ordinary)
+                os.setresuid(ordinary, ordinary, ordinary)
+            entries = [folder(b"d", 0o550), file(b"d/a", b"1"), file(b"d/b", b"2")]
+            result = restore(point(*entries), str(target), RestoreOptions(resume=True))
+            code = 10 * len(result.problems) + result.files
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+    assert tree(target) == {b"d/a": b"1", b"d/b": b"2"}
+    assert stat.S_IMODE((target / "d").stat().st_mode) == 0o550
+
+
 class Endless(MemoryPoint):
     """One file that never ends."""
 
