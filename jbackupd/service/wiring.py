@@ -10,7 +10,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from jbackupd.catalog.database import Catalog, discard
 from jbackupd.codec.signing import SiteVerifier
@@ -19,15 +19,9 @@ from jbackupd.format.identity import Card, CardKind, decode_card
 from jbackupd.model.clock import SystemClock
 from jbackupd.model.errors import BusyError, ConfigError, FormatError, KeyMissingError, NotFoundError, StorageError
 from jbackupd.model.ids import DatasetId, SiteId, TenantId, is_word
-from jbackupd.service.founding import Founded, found_vault
 from jbackupd.service.lock import state_lock
-from jbackupd.service.runner import Take, Taken
-from jbackupd.service.taking import OwnVault, look_through, take_point
 from jbackupd.settings import schema
 from jbackupd.settings.schema import Dataset, Settings
-from jbackupd.sources.command import CommandSource
-from jbackupd.sources.files import FilesSource
-from jbackupd.sources.port import Source
 from jbackupd.storage.files import PosixFiles
 from jbackupd.vault.commit import Authorship
 from jbackupd.vault.identity import SiteIdentity, load_identity, load_or_create
@@ -35,6 +29,13 @@ from jbackupd.vault.keyring import HISTORY_DAYS, Keyring, KeySource
 from jbackupd.vault.rebuild import Reconciliation, rebuild, reconcile
 from jbackupd.vault.store import ObjectStore
 from jbackupd.vault.vault import PointList, Vault
+
+if TYPE_CHECKING:
+    # What takes points brings numpy, asyncio and its threads: a fifth of a second that no reading command has.
+    from jbackupd.service.founding import Founded
+    from jbackupd.service.runner import Take, Taken
+    from jbackupd.service.taking import OwnVault
+    from jbackupd.sources.port import Source
 
 VAULTS = "vaults"
 CATALOGS = "catalog"
@@ -273,6 +274,9 @@ def source_of(dataset: Dataset) -> Source:
     Raises:
         SourceError: Its paths contradict each other.
     """
+    from jbackupd.sources.command import CommandSource
+    from jbackupd.sources.files import FilesSource
+
     wanted = dataset.source
     if isinstance(wanted, schema.FilesSource):
         return FilesSource(
@@ -308,6 +312,8 @@ def open_own_vault(site: Site, tenant: TenantId, epochs: Epochs) -> Iterator[Own
         KeyMissingError: This site has none of its keys.
         FencedError: This site was declared lost.
     """
+    from jbackupd.service.taking import OwnVault
+
     settings = site.settings
     author = author_of(site.identity, epochs)
     store = existing_store(site.files, tenant)
@@ -326,6 +332,8 @@ def take_locally(settings: Settings) -> Iterator[Take]:
     Raises:
         BusyError: The daemon or another command is at work.
     """
+    from jbackupd.service.taking import take_point
+
     with state_lock(settings.site.state):
         site = open_site(settings)
         epochs = open_epochs(site)
@@ -343,6 +351,8 @@ def take_locally(settings: Settings) -> Iterator[Take]:
 
 def look_at(settings: Settings, dataset: DatasetId, progress: Callable[[int, int], None]) -> Taken:
     """Read a dataset's source and store nothing; needs no lock. Blocks."""
+    from jbackupd.service.taking import look_through
+
     return look_through(source_of(dataset_named(settings, dataset)), progress)
 
 
@@ -379,6 +389,8 @@ def create_vault(
         RefusedError: The tenant has a vault here, or the folder holds something.
         BusyError: The daemon or another command is at work.
     """
+    from jbackupd.service.founding import found_vault
+
     with state_lock(settings.site.state):
         files = PosixFiles(settings.site.state)
         identity = load_or_create(files, settings.site.id)
