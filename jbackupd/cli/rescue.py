@@ -83,9 +83,9 @@ class Vault:
         """Yield a point's tree."""
         self._find_frames()
         header = point.header
-        opener = PackOpener(
-            self.chain.session_key(header.session_id), tenant=self.tenant, pack_id=header.point_id,
-            commitment=body_commitment(point.sealed_body), kind=ObjectKind.POINT,
+        opener = PackOpener.with_object_key(
+            self.chain.object_key(header.session_id, header.point_id, ObjectKind.POINT), tenant=self.tenant,
+            pack_id=header.point_id, commitment=body_commitment(point.sealed_body), kind=ObjectKind.POINT,
         )
         decoder = TreeDecoder()
         for piece in self.read(open_body(opener, point.sealed_body).tree):
@@ -144,9 +144,9 @@ class Vault:
 
     def _index(self, data: bytes) -> list[IndexedPack]:
         head = decode_index_head(data)
-        opener = PackOpener(
-            self.chain.session_key(head.session_id), tenant=self.tenant, pack_id=head.pack_id,
-            commitment=head.commitment, kind=ObjectKind.INDEX,
+        opener = PackOpener.with_object_key(
+            self.chain.object_key(head.session_id, head.pack_id, ObjectKind.INDEX), tenant=self.tenant,
+            pack_id=head.pack_id, commitment=head.commitment, kind=ObjectKind.INDEX,
         )
         return open_index(opener, data)
 
@@ -164,9 +164,9 @@ class Vault:
 
     def _opener(self, head_bytes: bytes) -> PackOpener:
         head = decode_pack_head(head_bytes)
-        return PackOpener(
-            self.chain.session_key(head.session_id), tenant=self.tenant, pack_id=head.pack_id,
-            commitment=head.commitment,
+        return PackOpener.with_object_key(
+            self.chain.object_key(head.session_id, head.pack_id, ObjectKind.PACK), tenant=self.tenant,
+            pack_id=head.pack_id, commitment=head.commitment,
         )
 
     def _frame(self, frame: FrameId) -> bytes:

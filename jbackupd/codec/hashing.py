@@ -49,10 +49,11 @@ class ContentHash:
     def __init__(self, tenant_secret: bytes) -> None:
         if len(tenant_secret) != TENANT_SECRET_BYTES:
             raise ValueError("a tenant secret has 32 bytes")
-        self._chunk, self._frame, self._file, cut = (
+        self._chunk, self._frame, self._file, cut, self.record_key = (
             blake3.blake3(tenant_secret, derive_key_context=_CONTEXT.format(use)).digest()
-            for use in ("chunk", "frame", "file", "cut")
+            for use in ("chunk", "frame", "file", "cut", "record")
         )
+        """`record_key`: 32 bytes; seals what a record of the keys says to the tenant alone."""
         self.cut_seed = int.from_bytes(cut[:8], "little") >> 1
         """63 bits that decide where content is cut."""
 

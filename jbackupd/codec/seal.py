@@ -32,6 +32,8 @@ from jbackupd.model.errors import DamageError, InvariantError, KeyringError
 from jbackupd.model.ids import ObjectKind, TenantId
 
 SESSION_KEY_BYTES = 32
+OBJECT_KEY_BYTES = 64
+"""An object's key and its commitment: opens this object alone."""
 TAG_BYTES = 16
 NONCE_BYTES = 12
 
@@ -39,10 +41,21 @@ observe_nonce: Callable[[bytes, bytes], None] | None = None
 """Called with every (key, nonce) that seals something; set by the test run, which asserts that none repeats."""
 
 
-def _derive(session_key: bytes, object_id: bytes, kind: ObjectKind) -> tuple[bytes, bytes]:
+def object_key(session_key: bytes, object_id: bytes, kind: ObjectKind) -> bytes:
+    """Return the key of one object and its commitment, OBJECT_KEY_BYTES together; it says nothing of the session's key.
+
+    Args:
+        session_key: 32 bytes.
+        object_id: 16 bytes: pack id, index id, point id.
+        kind: What the object is.
+    """
     info = b"jbackupd 1 " + kind.name.lower().encode()
-    both = HKDF(SHA256(), 64, salt=object_id, info=info).derive(session_key)
-    return both[:32], both[32:]
+    return HKDF(SHA256(), OBJECT_KEY_BYTES, salt=object_id, info=info).derive(session_key)
+
+
+def _derive(session_key: bytes, object_id: bytes, kind: ObjectKind) -> tuple[bytes, bytes]:
+    both = object_key(session_key, object_id, kind)
+    return both[:SESSION_KEY_BYTES], both[SESSION_KEY_BYTES:]
 
 
 def _associated(kind: ObjectKind, tenant: TenantId, object_id: bytes, slot: int, length: int) -> bytes:
@@ -107,10 +120,21 @@ class PackOpener:
         self, session_key: bytes, *, tenant: TenantId, pack_id: bytes, commitment: bytes,
         kind: ObjectKind = ObjectKind.PACK,
     ) -> None:
-        self._key, expected = _derive(session_key, pack_id, kind)
-        if not hmac.compare_digest(expected, commitment):
+        self._use(object_key(session_key, pack_id, kind), tenant, pack_id, commitment, kind)
+
+    @classmethod
+    def with_object_key(
+        cls, key: bytes, *, tenant: TenantId, pack_id: bytes, commitment: bytes, kind: ObjectKind = ObjectKind.PACK
+    ) -> PackOpener:
+        """Return what opens an object with its own key, as `object_key` returns it; raises as the class does."""
+        opener = cls.__new__(cls)
+        opener._use(key, tenant, pack_id, commitment, kind)
+        return opener
+
+    def _use(self, key: bytes, tenant: TenantId, pack_id: bytes, commitment: bytes, kind: ObjectKind) -> None:
+        if not hmac.compare_digest(key[SESSION_KEY_BYTES:], commitment):
             raise DamageError("the {kind} was not sealed with its session's key", kind=kind.name.lower())
-        self._tenant, self._pack_id, self._kind = tenant, pack_id, kind
+        self._key, self._tenant, self._pack_id, self._kind = key[:SESSION_KEY_BYTES], tenant, pack_id, kind
 
     def open(self, slot: int, sealed: Buffer) -> bytes:
         """Return a slot's plaintext.

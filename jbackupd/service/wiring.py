@@ -18,7 +18,7 @@ from jbackupd.continuity.epoch import Epochs
 from jbackupd.format.identity import Card, CardKind, decode_card
 from jbackupd.model.clock import SystemClock
 from jbackupd.model.errors import BusyError, ConfigError, FormatError, KeyMissingError, NotFoundError, StorageError
-from jbackupd.model.ids import DatasetId, SiteId, TenantId, is_word
+from jbackupd.model.ids import DatasetId, ObjectKind, SiteId, TenantId, is_word
 from jbackupd.service.lock import state_lock
 from jbackupd.settings import schema
 from jbackupd.settings.schema import Dataset, Settings
@@ -184,6 +184,10 @@ class NoKeys:
         """Refuse."""
         raise self._missing()
 
+    def object_key(self, session_id: bytes, object_id: bytes, kind: ObjectKind) -> NoReturn:
+        """Refuse."""
+        raise self._missing()
+
     def _missing(self) -> KeyMissingError:
         return KeyMissingError(
             "this site holds {tenant} sealed, without its keys",
@@ -317,7 +321,8 @@ def open_own_vault(site: Site, tenant: TenantId, epochs: Epochs) -> Iterator[Own
     settings = site.settings
     author = author_of(site.identity, epochs)
     store = existing_store(site.files, tenant)
-    keyring = Keyring.open(site.files, tenant, local_key=site.identity.local_key)
+    keyring = Keyring.open(site.files, tenant, local_key=site.identity.local_key, zone=settings.site.zone)
+    keyring.settle(store)
     found = settings.tenant(tenant)
     with contextlib.closing(Catalog(catalog_path(settings, tenant))) as catalog:
         reconcile(store, catalog, keyring, tenant=tenant)

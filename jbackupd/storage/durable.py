@@ -1,4 +1,7 @@
-"""Durable writes: temporary file, sync, rename, sync of the folder. The only way to commit a file."""
+"""Durable writes: temporary file, sync, rename, sync of the folder. The only way to commit a file.
+
+And destroying one: overwritten in place, synced, removed, sync of the folder.
+"""
 
 from __future__ import annotations
 
@@ -49,3 +52,15 @@ def rename_durably(files: Files, source: str, target: str) -> None:
     """
     files.rename(source, target)
     files.sync_folder(posixpath.dirname(target))
+
+
+def destroy_durably(files: Files, path: str) -> None:
+    """Overwrite a file's bytes and remove it; when this returns, both survive a power cut. Harmless if it is gone.
+
+    On a medium that writes elsewhere what is written again (SSDs, copy-on-write file systems, snapshots) the old
+    bytes may stay for a while where no file names them.
+    """
+    if files.exists(path):
+        files.overwrite(path)
+        files.remove(path)
+    files.sync_folder(posixpath.dirname(path))

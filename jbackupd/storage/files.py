@@ -16,6 +16,8 @@ from typing import Protocol
 
 from jbackupd.model.errors import BusyError, JbackupdError, NoSpaceError, NotFoundError, StorageError
 
+_ZEROS_BYTES = 1 << 20
+
 
 class Handle(Protocol):
     """An open file that is being written."""
@@ -70,6 +72,10 @@ class Files(Protocol):
 
     def truncate(self, path: str, length: int) -> None:
         """Cut a file to a length and sync it."""
+        ...
+
+    def overwrite(self, path: str) -> None:
+        """Write zeros over all bytes of a file, in place, and sync it."""
         ...
 
     def rename(self, source: str, target: str) -> None:
@@ -232,6 +238,18 @@ class PosixFiles:
             descriptor = os.open(self._at(path), os.O_WRONLY | os.O_CLOEXEC)
             try:
                 os.ftruncate(descriptor, length)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+    def overwrite(self, path: str) -> None:
+        """Write zeros over all bytes of a file, in place, and sync it."""
+        with _typed("overwrite", self._at(path)):
+            descriptor = os.open(self._at(path), os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                left = os.fstat(descriptor).st_size
+                while left:
+                    left -= os.write(descriptor, bytes(min(left, _ZEROS_BYTES)))
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)

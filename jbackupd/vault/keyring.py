@@ -12,27 +12,38 @@ import secrets
 import threading
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Protocol
 
 import msgspec
 
 from jbackupd.codec.hashing import TENANT_SECRET_BYTES, ContentHash
 from jbackupd.codec.hpke import RecipientPublic, RecipientSecret, new_seed
-from jbackupd.codec.seal import SESSION_KEY_BYTES
+from jbackupd.codec.seal import SESSION_KEY_BYTES, object_key
 from jbackupd.format.key import ID_BYTES, KeyRole, seal_key
 from jbackupd.model.errors import KeyMissingError, KeyringError, RefusedError
-from jbackupd.model.ids import TenantId
+from jbackupd.model.ids import ObjectKind, ObjectName, ObjectRef, TenantId
+from jbackupd.storage.durable import destroy_durably
 from jbackupd.storage.files import Files
-from jbackupd.vault.keyringfile import FOLDER, SavedKeyring, SavedSession, load, path_of, save
+from jbackupd.vault.keyepoch import JST, fiscal_year, next_epoch, year_of
+from jbackupd.vault.keyringfile import (
+    FOLDER,
+    SavedKept,
+    SavedKeyring,
+    SavedSession,
+    exists,
+    load,
+    replace,
+    save,
+    settle,
+)
 from jbackupd.vault.recovered import RecoveredKeys
+from jbackupd.vault.store import ObjectStore
 
 __all__ = [
     "FOLDER", "HISTORY_DAYS", "KeySource", "Keyring", "NewKeys", "RecoveredKeys", "Session", "fiscal_year",
 ]
 HISTORY_DAYS = 35
-_JST = timezone(timedelta(hours=9))
-"""Without a time zone database, which a bare machine may not have; Japan has no summer time."""
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -48,6 +59,14 @@ class KeySource(Protocol):
 
         Raises:
             KeyMissingError: It is not here.
+        """
+        ...
+
+    def object_key(self, session_id: bytes, object_id: bytes, kind: ObjectKind) -> bytes:
+        """Return an object's own key (codec.seal): by its session's key, or kept alone when that is no more.
+
+        Raises:
+            KeyMissingError: Neither is here.
         """
         ...
 
@@ -75,20 +94,16 @@ class NewKeys:
     objects: tuple[bytes, ...]
 
 
-def fiscal_year(moment: datetime) -> str:
-    """Return the Japanese fiscal year (April to March) that a moment lies in, as four digits."""
-    local = moment.astimezone(_JST)
-    return str(local.year if local.month >= 4 else local.year - 1)
-
-
 class Keyring:
     """The owner's keys at its site; safe for several threads.
 
-    Use `create`, `open` or `adopt`.
+    Use `create`, `open` or `adopt`. Two of one tenant must not change anything at the same time: whoever does
+    holds the lock of the state folder.
     """
 
-    def __init__(self, files: Files, local_key: bytes, saved: SavedKeyring) -> None:
+    def __init__(self, files: Files, local_key: bytes, saved: SavedKeyring, zone: tzinfo = JST) -> None:
         self._files = files
+        self._zone = zone
         self._local_key = local_key
         self._saved = saved
         self._lock = threading.Lock()
@@ -102,25 +117,28 @@ class Keyring:
         Raises:
             RefusedError: The tenant has a keyring here.
         """
-        if files.exists(path_of(tenant)):
+        if exists(files, tenant):
             raise _already(tenant)
         seed = new_seed()
         recovery = RecipientSecret(seed).public
         secret = secrets.token_bytes(TENANT_SECRET_BYTES)
         root = seal_key(KeyRole.TENANT, secret, recovery, tenant=tenant, public=recovery.to_bytes())
-        saved = _with_new_epoch(SavedKeyring(tenant, secret, recovery.to_bytes(), "", b"", b""), fiscal_year(now))
+        saved = _with_new_epoch(SavedKeyring(tenant, secret, recovery.to_bytes(), "", b"", b""), next_epoch((), now))
         save(files, saved, local_key)
         return NewKeys(cls(files, local_key, saved), seed, (root, saved.epoch_object))
 
     @classmethod
-    def open(cls, files: Files, tenant: TenantId, *, local_key: bytes) -> Keyring:
+    def open(cls, files: Files, tenant: TenantId, *, local_key: bytes, zone: tzinfo = JST) -> Keyring:
         """Open a saved keyring.
+
+        Args:
+            zone: The site's own time, in which fiscal years begin.
 
         Raises:
             KeyMissingError: There is none.
             KeyringError: It does not open with this site's local key, or is damaged.
         """
-        return cls(files, local_key, load(files, tenant, local_key))
+        return cls(files, local_key, load(files, tenant, local_key), zone)
 
     @classmethod
     def adopt(
@@ -136,17 +154,22 @@ class Keyring:
             created_at: When sessions were; one that is not in it stays only while new deltas need it.
 
         Raises:
-            RefusedError: The tenant has a good keyring here.
+            RefusedError: The tenant has a good keyring here, or the shares are of a recovery key that another followed.
         """
         with contextlib.suppress(KeyringError):
             load(files, tenant, local_key)
             raise _already(tenant)
+        if keys.successor is not None:
+            raise RefusedError(
+                "unable to keep these keys of {tenant}: they were opened with shares of an earlier recovery key",
+                "use the newest shares, or new points would be sealed to the old ones", tenant=tenant,
+            )
         sessions = tuple(
             SavedSession(session_id, key, created_at.get(session_id, _LONG_AGO))
             for session_id, key in keys.open_all().keys.items()
         )
         empty = SavedKeyring(tenant, keys.tenant_secret, keys.recovery_public.to_bytes(), "", b"", b"", sessions)
-        saved = _with_new_epoch(empty, fiscal_year(now))
+        saved = _with_new_epoch(empty, next_epoch(keys.epochs, now))
         save(files, saved, local_key)
         return cls(files, local_key, saved)
 
@@ -174,22 +197,122 @@ class Keyring:
             session=session_id.hex(),
         )
 
+    def object_key(self, session_id: bytes, object_id: bytes, kind: ObjectKind) -> bytes:
+        """Return an object's own key: by its session's key, or kept alone when that was destroyed.
+
+        Raises:
+            KeyMissingError: Neither is kept here.
+        """
+        for kept in self._saved.kept:
+            if (kept.kind, kept.object_id) == (kind, object_id):
+                return kept.key
+        return object_key(self.session_key(session_id), object_id, kind)
+
     def new_session(self, now: datetime) -> Session:
         """Draw a session key, save it durably, and return it with its key object."""
         session_id, key = secrets.token_bytes(ID_BYTES), secrets.token_bytes(SESSION_KEY_BYTES)
         with self._lock:
             saved = self._saved
-            if saved.epoch_label < fiscal_year(now):
-                saved = _with_new_epoch(saved, fiscal_year(now))
+            if year_of(saved.epoch_label) < fiscal_year(now, self._zone):
+                saved = _with_new_epoch(saved, next_epoch((saved.epoch_label,), now, self._zone))
             session = SavedSession(session_id, key, now.astimezone(UTC))
             self._replace(msgspec.structs.replace(saved, sessions=(*saved.sessions, session)))
         epoch = RecipientPublic(saved.epoch_public)
         sealed = seal_key(KeyRole.SESSION, key, epoch, tenant=self.tenant, key_id=session_id)
         return Session(session_id, key, sealed)
 
+    @property
+    def epoch(self) -> str:
+        """The current epoch's name."""
+        return self._saved.epoch_label
+
+    @property
+    def epoch_public(self) -> RecipientPublic:
+        """The current epoch's public key."""
+        return RecipientPublic(self._saved.epoch_public)
+
     def epoch_object(self) -> bytes:
         """Return the current epoch's key object; it must be in the vault before a session of it is."""
         return self._saved.epoch_object
+
+    def rotate(self, now: datetime, *, taken: Collection[str] = ()) -> str:
+        """Begin a new epoch at once and return its name; later sessions are sealed to it. `settle` must follow.
+
+        Args:
+            taken: Names of the vault's epochs.
+        """
+        with self._lock:
+            name = next_epoch((*taken, self._saved.epoch_label), now, self._zone)
+            self._replace(_with_new_epoch(self._saved, name))
+        return name
+
+    def follow(self, keys: RecoveredKeys, recovery: RecipientPublic, record: bytes, now: datetime) -> None:
+        """Go over to another recovery key, to which everything is sealed anew, with a new epoch. `settle` must follow.
+
+        This one write decides: a crash before it leaves everything with the old key, after it with the new one. A
+        new epoch, since whoever has the old shares and an old copy of the vault opens those that there were.
+
+        Args:
+            keys: Opened with the recovery key in force.
+            recovery: The new one.
+            record: A signed record of it, for the vault.
+
+        Raises:
+            KeyringError: The keys were opened with another recovery key than the one in force.
+            DamageError: An epoch's key object does not open; it would be lost to the new key.
+        """
+        with self._lock:
+            if keys.recovery_public.fingerprint != self.recovery_public.fingerprint:
+                raise KeyringError(
+                    "the shares are not of the recovery key in force", "use the newest set of shares"
+                )
+            objects = keys.sealed_to(recovery)
+            saved = msgspec.structs.replace(self._saved, recovery_public=recovery.to_bytes())
+            saved = _with_new_epoch(saved, next_epoch((*keys.epochs, saved.epoch_label), now, self._zone))
+            self._replace(msgspec.structs.replace(saved, unplaced=(*saved.unplaced, *objects, record)))
+
+    def erase(
+        self, sessions: Collection[bytes], *, doomed: Collection[ObjectName], record: bytes,
+        kept: Collection[tuple[bytes, ObjectKind, bytes]],
+    ) -> None:
+        """Forget sessions, and take upon itself to destroy key objects. `settle` must follow.
+
+        This one write decides, and destroys the keyring before it.
+
+        Args:
+            sessions: Whose keys go.
+            doomed: Key objects of the vault that hold the epoch's private key.
+            record: A signed record of it, for the vault.
+            kept: Session id, kind and id of each object that is still needed; its own key is kept here where its
+                session's key is, in the vault in any case.
+        """
+        with self._lock:
+            saved = self._saved
+            gone = {session.id: session for session in saved.sessions if session.id in sessions}
+            fresh = tuple(_kept(gone[session], kind, object_id) for session, kind, object_id in kept if session in gone)
+            saved = msgspec.structs.replace(
+                saved, sessions=tuple(s for s in saved.sessions if s.id not in gone),
+                kept=(*(k for k in saved.kept if k.session_id not in sessions or _is_among(k, kept)), *fresh),
+                unplaced=(*saved.unplaced, record), doomed=(*saved.doomed, *doomed),
+            )
+            replace(self._files, saved, self._local_key)
+            self._saved = saved
+
+    def settle(self, store: ObjectStore) -> None:
+        """Finish a rotation or an erasure, also one that was interrupted; harmless at any time. Only the writer may.
+
+        Args:
+            store: The tenant's vault.
+        """
+        with self._lock:
+            settle(self._files, self.tenant)
+            saved = self._saved
+            for data in (*saved.unplaced, saved.epoch_object):
+                store.put(ObjectKind.KEY, data)
+            for name in saved.doomed:
+                destroy_durably(self._files, store.path(ObjectRef(ObjectKind.KEY, ObjectName(name))))
+            if saved.unplaced or saved.doomed:
+                self._replace(msgspec.structs.replace(saved, unplaced=(), doomed=()))
 
     def prune(self, now: datetime, *, history_days: int, needed: Collection[bytes]) -> int:
         """Forget sessions older than the history that new deltas do not need; return how many.
@@ -202,8 +325,11 @@ class Keyring:
         with self._lock:
             sessions = self._saved.sessions
             kept = tuple(s for s in sessions if s.id in needed or (history_days and s.created_at >= oldest))
-            if len(kept) < len(sessions):
-                self._replace(msgspec.structs.replace(self._saved, sessions=kept))
+            single = tuple(
+                k for k in self._saved.kept if k.session_id in needed or (history_days and k.created_at >= oldest)
+            )
+            if len(kept) < len(sessions) or len(single) < len(self._saved.kept):
+                self._replace(msgspec.structs.replace(self._saved, sessions=kept, kept=single))
         return len(sessions) - len(kept)
 
     def _replace(self, saved: SavedKeyring) -> None:
@@ -224,6 +350,14 @@ def _with_new_epoch(saved: SavedKeyring, label: str) -> SavedKeyring:
         key_id=secrets.token_bytes(ID_BYTES), label=label, public=public,
     )
     return msgspec.structs.replace(saved, epoch_label=label, epoch_public=public, epoch_object=sealed)
+
+
+def _kept(session: SavedSession, kind: ObjectKind, object_id: bytes) -> SavedKept:
+    return SavedKept(session.id, kind, object_id, object_key(session.key, object_id, kind), session.created_at)
+
+
+def _is_among(key: SavedKept, wanted: Collection[tuple[bytes, ObjectKind, bytes]]) -> bool:
+    return any((kind, object_id) == (key.kind, key.object_id) for _, kind, object_id in wanted)
 
 
 def _already(tenant: TenantId) -> RefusedError:

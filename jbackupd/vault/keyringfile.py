@@ -4,7 +4,15 @@
     0       12    random nonce
     12      ...   AES-256-GCM of a msgpack array, associated data "jbackupd 1 keyring " ‖ tenant:
                   [tenant, tenant secret, recovery public key, epoch label, epoch public key,
-                   epoch key object, [[session id, session key, created at], ...]]
+                   epoch key object, [[session id, session key, created at], ...],
+                   [key object, ...], [name of a key object, ...],
+                   [[session id, kind, object id, object key, created at], ...]]
+
+The last three are empty in most files: key objects that are not in the vault yet, key objects that must be
+destroyed, and keys of single objects of an erased epoch. A file of an earlier version ends before them.
+
+Beside it may lie TENANT.new and TENANT.next, unfinished writes, and TENANT.old, a keyring that is being destroyed;
+while there is no TENANT, TENANT.old is the keyring.
 
 Only this site reads it; another site gets its keys from shares.
 """
@@ -19,10 +27,11 @@ import msgspec
 from jbackupd.codec.seal import open_blob, seal_blob
 from jbackupd.model.errors import KeyMissingError, KeyringError, NotFoundError
 from jbackupd.model.ids import TenantId
-from jbackupd.storage.durable import write_durably
+from jbackupd.storage.durable import destroy_durably, rename_durably, write_durably
 from jbackupd.storage.files import Files
 
 FOLDER = "keyring"
+_NEW, _NEXT, _OLD = ".new", ".next", ".old"
 
 
 class SavedSession(msgspec.Struct, array_like=True, frozen=True):
@@ -36,8 +45,26 @@ class SavedSession(msgspec.Struct, array_like=True, frozen=True):
         return f"SavedSession({self.id.hex()})"
 
 
+class SavedKept(msgspec.Struct, array_like=True, frozen=True):
+    """The key of a single object whose session's key is no more; `created_at` is the session's, aware UTC."""
+
+    session_id: bytes
+    kind: int
+    object_id: bytes
+    key: bytes
+    created_at: datetime
+
+    def __repr__(self) -> str:
+        return f"SavedKept({self.object_id.hex()})"
+
+
 class SavedKeyring(msgspec.Struct, array_like=True, frozen=True):
-    """What the file holds."""
+    """What the file holds.
+
+    Attributes:
+        unplaced: Key objects that belong into the vault before anything else is sealed.
+        doomed: Names of key objects of the vault that must be destroyed.
+    """
 
     tenant: str
     tenant_secret: bytes
@@ -46,6 +73,9 @@ class SavedKeyring(msgspec.Struct, array_like=True, frozen=True):
     epoch_public: bytes
     epoch_object: bytes
     sessions: tuple[SavedSession, ...] = ()
+    unplaced: tuple[bytes, ...] = ()
+    doomed: tuple[bytes, ...] = ()
+    kept: tuple[SavedKept, ...] = ()
 
     def __repr__(self) -> str:
         return f"SavedKeyring({self.tenant})"
@@ -56,6 +86,11 @@ def path_of(tenant: TenantId) -> str:
     return posixpath.join(FOLDER, tenant)
 
 
+def exists(files: Files, tenant: TenantId) -> bool:
+    """Tell whether a tenant has a keyring here, good or not."""
+    return files.exists(path_of(tenant)) or files.exists(path_of(tenant) + _OLD)
+
+
 def load(files: Files, tenant: TenantId, local_key: bytes) -> SavedKeyring:
     """Read a keyring.
 
@@ -63,8 +98,10 @@ def load(files: Files, tenant: TenantId, local_key: bytes) -> SavedKeyring:
         KeyMissingError: There is none.
         KeyringError: It does not open with this site's local key, or is damaged.
     """
+    path = path_of(tenant)
     try:
-        sealed = files.read(path_of(tenant))
+        # Between the two renames of `replace` there is none under its own name.
+        sealed = files.read(path if files.exists(path) else path + _OLD)
     except NotFoundError as error:
         raise KeyMissingError(
             "this site has no keys of {tenant}",
@@ -81,11 +118,32 @@ def load(files: Files, tenant: TenantId, local_key: bytes) -> SavedKeyring:
 
 def save(files: Files, saved: SavedKeyring, local_key: bytes) -> None:
     """Write a keyring, durable when it returns; a crash leaves the old one or the new one."""
-    tenant = TenantId(saved.tenant)
-    path = path_of(tenant)
+    path = path_of(TenantId(saved.tenant))
     files.make_folder(FOLDER)
-    data = seal_blob(local_key, msgspec.msgpack.encode(saved), context=_context(tenant))
-    write_durably(files, path, data, temporary=path + ".new")
+    write_durably(files, path, _sealed(saved, local_key), temporary=path + _NEW)
+
+
+def replace(files: Files, saved: SavedKeyring, local_key: bytes) -> None:
+    """Write a keyring and destroy the one before; a crash leaves one of them, see `settle`."""
+    path = path_of(TenantId(saved.tenant))
+    write_durably(files, path + _NEXT, _sealed(saved, local_key), temporary=path + _NEW)
+    rename_durably(files, path, path + _OLD)
+    rename_durably(files, path + _NEXT, path)
+    destroy_durably(files, path + _OLD)
+
+
+def settle(files: Files, tenant: TenantId) -> None:
+    """Finish what an interrupted `replace` has left: the new keyring if it has its name, else the old one."""
+    path = path_of(tenant)
+    if not files.exists(path) and files.exists(path + _OLD):
+        rename_durably(files, path + _OLD, path)
+    for ending in (_OLD, _NEXT, _NEW):
+        if files.exists(path + ending):
+            destroy_durably(files, path + ending)
+
+
+def _sealed(saved: SavedKeyring, local_key: bytes) -> bytes:
+    return seal_blob(local_key, msgspec.msgpack.encode(saved), context=_context(TenantId(saved.tenant)))
 
 
 def _context(tenant: TenantId) -> bytes:

@@ -28,8 +28,8 @@ DEPTH_MAX = 64
 class SessionKeys(Protocol):
     """What a reader asks of a key source."""
 
-    def session_key(self, session_id: bytes) -> bytes:
-        """Return a session's key.
+    def object_key(self, session_id: bytes, object_id: bytes, kind: ObjectKind) -> bytes:
+        """Return an object's own key (codec.seal).
 
         Raises:
             KeyMissingError: This holder of keys does not have it.
@@ -155,8 +155,8 @@ class FrameReader:
             head = decode_pack_head(self._store.read(ObjectRef(ObjectKind.PACK, place.pack), 0, PACK_HEAD_BYTES))
             if head.session_id != place.session_id:
                 raise FormatError("the pack names another session than the catalog")
-            opener = PackOpener(
-                self._keys.session_key(head.session_id),
+            opener = PackOpener.with_object_key(
+                self._keys.object_key(head.session_id, head.pack_id, ObjectKind.PACK),
                 tenant=self._tenant, pack_id=head.pack_id, commitment=head.commitment,
             )
             with self._lock:

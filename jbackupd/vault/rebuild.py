@@ -100,9 +100,9 @@ class _Scan:
         try:
             data = self._store.read_checked(ref)
             head = decode_index_head(data)
-            opener = PackOpener(
-                self._keys.session_key(head.session_id), tenant=self._tenant, pack_id=head.pack_id,
-                commitment=head.commitment, kind=ObjectKind.INDEX,
+            opener = PackOpener.with_object_key(
+                self._keys.object_key(head.session_id, head.pack_id, ObjectKind.INDEX), tenant=self._tenant,
+                pack_id=head.pack_id, commitment=head.commitment, kind=ObjectKind.INDEX,
             )
             return open_index(opener, data)
         except KeyMissingError:
@@ -124,9 +124,9 @@ class _Scan:
     def _trailer(self, ref: ObjectRef) -> IndexedPack:
         length = self._store.size(ref)
         head = decode_pack_head(self._store.read(ref, 0, min(length, PACK_HEAD_BYTES)))
-        opener = PackOpener(
-            self._keys.session_key(head.session_id), tenant=self._tenant, pack_id=head.pack_id,
-            commitment=head.commitment,
+        opener = PackOpener.with_object_key(
+            self._keys.object_key(head.session_id, head.pack_id, ObjectKind.PACK), tenant=self._tenant,
+            pack_id=head.pack_id, commitment=head.commitment,
         )
         tail = self._store.read(ref, max(0, length - PACK_TAIL_BYTES), min(length, PACK_TAIL_BYTES))
         offset, sealed_length = trailer_span(tail, length)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from jbackupd.codec.hashing import ContentHash
-from jbackupd.codec.hpke import RecipientPublic
+from jbackupd.codec.hpke import RecipientPublic, RecipientSecret
 from jbackupd.format.key import KeyObject, KeyRole, RecoveredChain, decode_key
-from jbackupd.model.errors import DamageError, JbackupdError, KeyMissingError, KeyringError
+from jbackupd.format.keyrecord import KeyRecord, RecoveryChange, decode_record
+from jbackupd.model.errors import DamageError, FormatError, JbackupdError, KeyMissingError, KeyringError
 from jbackupd.model.ids import ObjectKind, ObjectName, ObjectRef, TenantId
 from jbackupd.vault.store import ObjectStore
 
@@ -33,12 +35,17 @@ class RecoveredKeys:
     Args:
         chain: The opened chain.
         damaged: Why key objects could not be read; a key that is missing may be in one of them.
+        successor: The record of the newest recovery key, if the shares are of an earlier one. It is not verified: it
+            explains why something does not open, and never closes anything.
     """
 
-    def __init__(self, chain: RecoveredChain, damaged: Sequence[JbackupdError] = ()) -> None:
+    def __init__(
+        self, chain: RecoveredChain, damaged: Sequence[JbackupdError] = (), successor: KeyRecord | None = None
+    ) -> None:
         self._chain = chain
         self._hash = ContentHash(chain.tenant_secret)
         self.damaged = tuple(damaged)
+        self.successor = successor
 
     @classmethod
     def from_seed(cls, seed: bytes, tenant: TenantId, key_objects: Iterable[bytes]) -> RecoveredKeys:
@@ -74,9 +81,14 @@ class RecoveredKeys:
                 found.append(read())
             except DamageError as error:
                 damaged.append(error)
+        own = RecipientSecret(seed).public.fingerprint
+        newest = newest_recovery(key for key in found if key.tenant == tenant)
+        successor = newest if newest is not None and _change(newest).recovery != own else None
         try:
-            return cls(RecoveredChain(seed, tenant, found), damaged)
+            return cls(RecoveredChain(seed, tenant, found), damaged, successor)
         except KeyringError:
+            if successor is not None and any(_change(r).before == own for r in recoveries(found)):
+                raise superseded(successor) from None
             # No key object of the tenant itself: it is among the damaged ones, not the shares are wrong.
             if damaged and not any(key.role is KeyRole.TENANT and key.tenant == tenant for key in found):
                 raise damaged[0] from None
@@ -103,9 +115,41 @@ class RecoveredKeys:
             KeyMissingError: There is no key object for it, or none for its epoch.
             DamageError: A key object does not open, or the missing one may be among those that were not readable.
         """
-        try:
+        with self._explained():
             return self._chain.session_key(session_id)
+
+    def object_key(self, session_id: bytes, object_id: bytes, kind: ObjectKind) -> bytes:
+        """Return an object's own key: by its session's key, or kept alone when that was destroyed.
+
+        Raises:
+            As `session_key`.
+        """
+        with self._explained():
+            return self._chain.object_key(session_id, object_id, kind)
+
+    @property
+    def epochs(self) -> tuple[str, ...]:
+        """The names of the epochs that these keys open."""
+        return self._chain.epochs
+
+    def sealed_to(self, recovery: RecipientPublic) -> list[bytes]:
+        """Return key objects of the tenant secret and of every epoch for another recovery key.
+
+        Raises:
+            DamageError: A key object is damaged: what is in it would be lost to the new key.
+        """
+        for error in self.damaged:
+            raise error
+        return self._chain.sealed_to(recovery)
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Say why a key is missing, as far as it is known."""
+        try:
+            yield
         except KeyMissingError as error:
+            if self.successor is not None:
+                raise superseded(self.successor) from error
             if self.damaged:
                 raise self.damaged[0] from error
             raise
@@ -116,10 +160,41 @@ class RecoveredKeys:
         damaged = list(self.damaged)
         for session_id in self._chain.sessions:
             try:
-                keys[session_id] = self._chain.session_key(session_id)
+                keys[session_id] = self.session_key(session_id)
             except (KeyMissingError, DamageError) as error:
                 damaged.append(error)
         return Opened(keys, tuple(damaged))
 
     def __repr__(self) -> str:
         return "RecoveredKeys(...)"
+
+
+def recoveries(keys: Iterable[KeyObject]) -> list[KeyRecord]:
+    """Return the records of new recovery keys among key objects, oldest first; signatures are not checked."""
+    found = []
+    for key in keys:
+        if key.role is KeyRole.RECORD:
+            with contextlib.suppress(FormatError):
+                found.append(decode_record(key))
+    return sorted((r for r in found if isinstance(r.what, RecoveryChange)), key=lambda r: _change(r).number)
+
+
+def newest_recovery(keys: Iterable[KeyObject]) -> KeyRecord | None:
+    """Return the record of the newest recovery key; None while there is only the first."""
+    found = recoveries(keys)
+    return found[-1] if found else None
+
+
+def superseded(record: KeyRecord) -> KeyMissingError:
+    """Return what to tell who came with shares of an earlier recovery key."""
+    change = _change(record)
+    return KeyMissingError(
+        "the shares are of an earlier recovery key: since {when} everything is sealed to another one",
+        "use {threshold} shares of the set {set}; what is older may still open with these",
+        when=record.made_at.date().isoformat(), threshold=change.threshold, set=change.set_id.hex(),
+    )
+
+
+def _change(record: KeyRecord) -> RecoveryChange:
+    assert isinstance(record.what, RecoveryChange)
+    return record.what

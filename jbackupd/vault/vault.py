@@ -266,8 +266,8 @@ class Vault:
         header = stored.header
         # Read again: a year of points would fill memory with bodies that nobody opens.
         sealed_body = decode_point(self.store.read_checked(ObjectRef(ObjectKind.POINT, stored.name))).sealed_body
-        opener = PackOpener(
-            self.keys.session_key(header.session_id), tenant=self.tenant, pack_id=header.point_id,
-            commitment=body_commitment(sealed_body), kind=ObjectKind.POINT,
+        opener = PackOpener.with_object_key(
+            self.keys.object_key(header.session_id, header.point_id, ObjectKind.POINT), tenant=self.tenant,
+            pack_id=header.point_id, commitment=body_commitment(sealed_body), kind=ObjectKind.POINT,
         )
         return OpenPoint(stored, open_body(opener, sealed_body), self.reader, self.keys.content_hash())

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from jbackupd.model.errors import JbackupdError, NotFoundError, StorageError
-from jbackupd.storage.durable import rename_durably, write_durably
+from jbackupd.storage.durable import destroy_durably, rename_durably, write_durably
 from jbackupd.storage.files import Files, PosixFiles
 from tests.crash.memory import ROOT, MemoryFiles, SyncFolder
 
@@ -41,6 +41,19 @@ def test_what_was_written_is_read(files: Files) -> None:
 def test_a_range_is_short_only_at_the_end(files: Files, offset: int, length: int, expected: bytes) -> None:
     put(files, "a/x", b"12345")
     assert files.read_at("a/x", offset, length) == expected
+
+
+def test_overwritten_bytes_are_zeros_and_as_many_as_before(files: Files) -> None:
+    put(files, "a/x", b"secret" * 1000)
+    files.overwrite("a/x")
+    assert files.read("a/x") == bytes(6000)
+
+
+def test_what_is_destroyed_is_gone_and_may_be_destroyed_twice(files: Files) -> None:
+    put(files, "a/x", b"secret")
+    for _ in range(2):
+        destroy_durably(files, "a/x")
+        assert not files.exists("a/x")
 
 
 def test_names_are_sorted_and_hold_folders(files: Files) -> None:
@@ -116,6 +129,7 @@ def test_make_folder_is_harmless_twice(files: Files) -> None:
     lambda f: f.size("a/none"),
     lambda f: f.names("a/none"),
     lambda f: f.truncate("a/none", 0),
+    lambda f: f.overwrite("a/none"),
     lambda f: f.rename("a/none", "a/x"),
     lambda f: f.remove("a/none"),
     lambda f: f.sync_folder("a/none"),
@@ -138,6 +152,7 @@ def test_what_is_missing_is_an_error_never_empty(files: Files, call: Callable[[F
     lambda f: f.sync_folder("a/x"),
     lambda f: f.make_folder("a/x"),
     lambda f: f.truncate("a/b", 0),
+    lambda f: f.overwrite("a/b"),
 ])
 def test_the_wrong_kind_of_thing_is_a_typed_error(files: Files, call: Callable[[Files], object]) -> None:
     put(files, "a/x", b"1")

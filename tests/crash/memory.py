@@ -119,9 +119,9 @@ class Killed(BaseException):
 
 
 CHANGING = frozenset({
-    "create", "append", "write", "sync", "truncate", "rename", "remove", "sync folder", "make folder",
+    "create", "append", "write", "sync", "truncate", "overwrite", "rename", "remove", "sync folder", "make folder",
 })
-FULL = CHANGING - {"truncate", "remove"}
+FULL = CHANGING - {"truncate", "overwrite", "remove"}
 """What a full disk refuses."""
 READING = frozenset({"read", "stat", "list"})
 
@@ -223,6 +223,14 @@ class MemoryFiles:
             file = self._file(path)
             self._record(Cut(file.id, length))
             file.content = file.content[:length].ljust(length, b"\0")
+            MemoryHandle(self, file, path).sync()
+
+    def overwrite(self, path: str) -> None:
+        with self._call("overwrite", path):
+            file = self._file(path)
+            if file.content:
+                self._record(Write(file.id, 0, bytes(len(file.content))))
+                file.content = bytes(len(file.content))
             MemoryHandle(self, file, path).sync()
 
     def rename(self, source: str, target: str) -> None:

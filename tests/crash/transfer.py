@@ -244,5 +244,8 @@ class _NoKeys:
     def session_key(self, session_id: bytes) -> bytes:
         raise NotImplementedError
 
+    def object_key(self, session_id: bytes, object_id: bytes, kind: ObjectKind) -> bytes:
+        raise NotImplementedError
+
 
 _NO_KEYS = _NoKeys()
