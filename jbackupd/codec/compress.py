@@ -45,7 +45,7 @@ def compress(data: bytes, prefix: bytes = b"", *, plain_level: int = PLAIN_LEVEL
     return encoding, payload
 
 
-def decompress(encoding: Encoding, payload: bytes, plain_length: int, prefix: bytes = b"") -> bytes:
+def decompress(encoding: Encoding, payload: bytes, plain_length: int, prefix: bytes | memoryview = b"") -> bytes:
     """Return a frame's plaintext.
 
     The size that the payload declares is checked before anything is allocated: a payload of 16
