@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Protocol
 
 from jbackupd.catalog.database import Catalog, FramePlace
 from jbackupd.codec.compress import decompress
 from jbackupd.codec.seal import PackOpener
 from jbackupd.format.pack import PACK_HEAD_BYTES, decode_pack_head
-from jbackupd.model.errors import DamageError, FormatError, MissingObjectError
+from jbackupd.model.errors import DamageError, FormatError, JbackupdError, MissingObjectError
 from jbackupd.model.ids import FrameId, ObjectKind, ObjectName, ObjectRef, TenantId
 from jbackupd.model.records import Extent
+from jbackupd.vault.framecache import FrameCache
+from jbackupd.vault.plan import Plan, Stretch, make_plan
+from jbackupd.vault.reading import Reading
 from jbackupd.vault.store import ObjectStore
 
 CACHE_BYTES = 64 * 1024 * 1024
 """As much as the closure of one frame may need; a day's frames need their neighbours again at once."""
 READ_AHEAD = 2
+AHEAD_BYTES = 16 * 1024 * 1024
+"""Plaintext that may be decoded before it is asked for, for all readings together: four large frames."""
 OPENERS_MAX = 256
 DEPTH_MAX = 64
 """No encoder goes beyond 24 frames in a closure; a longer chain is a damaged or hostile vault."""
@@ -35,6 +42,34 @@ class SessionKeys(Protocol):
             KeyMissingError: This holder of keys does not have it.
         """
         ...
+
+
+@dataclass(slots=True)
+class ReaderCounts:
+    """What a reader has done so far."""
+
+    frames: int = 0
+    """Decoded, bases included."""
+    plain_bytes: int = 0
+    reads: int = 0
+    """Calls for bytes of packs."""
+
+
+class _Load:
+    """A stretch of a pack: read when the first of its frames is wanted, dropped after the last."""
+
+    def __init__(self, stretch: Stretch) -> None:
+        self.stretch = stretch
+        self.lock = threading.Lock()
+        self.left = stretch.frames
+        self.data: memoryview | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    place: FramePlace
+    load: _Load
+    reading: Reading
 
 
 class FrameReader:
@@ -56,11 +91,13 @@ class FrameReader:
         self._keys = keys
         self._tenant = tenant
         self._lock = threading.Lock()
-        self._room = cache_bytes
-        self._cache: OrderedDict[FrameId, bytes] = OrderedDict()
+        self._cache = FrameCache(cache_bytes)
+        self._planned: dict[FrameId, _Planned] = {}
         self._openers: OrderedDict[ObjectName, PackOpener] = OrderedDict()
         self._under_way: dict[FrameId, Future[bytes]] = {}
         self._workers = ThreadPoolExecutor(READ_AHEAD, "frame-reader")
+        self._ahead_bytes = 0
+        self.counts = ReaderCounts()
 
     def frame(self, frame: FrameId) -> bytes:
         """Return a frame's plaintext.
@@ -85,40 +122,128 @@ class FrameReader:
                 ahead.append(_done(self.frame(extent.frame)))
             for later in wanted[position + len(ahead) : position + 1 + READ_AHEAD]:
                 ahead.append(self._workers.submit(self.frame, later.frame))
-            yield self._slice(ahead.popleft().result(), extent)
+            yield self.slice(ahead.popleft().result(), extent)
+
+    def expect(self, extents: Iterable[Extent]) -> Reading:
+        """Begin to read what is known beforehand: planned, merged, each frame decoded once if memory allows.
+
+        Args:
+            extents: In the order in which they will be read; as many are looked at as are planned at once.
+        """
+        return Reading(self, extents)
 
     def forget(self) -> None:
         """Drop all plaintext."""
         with self._lock:
-            self._room += sum(map(len, self._cache.values()))
             self._cache.clear()
+
+    @staticmethod
+    def slice(data: bytes, extent: Extent) -> bytes:
+        """Return an extent's bytes of its frame.
+
+        Raises:
+            DamageError: The frame is shorter.
+        """
+        piece = data[extent.offset : extent.offset + extent.length]
+        if len(piece) != extent.length:
+            raise DamageError("an extent reaches beyond its frame")
+        return piece
+
+    # What a reading asks for.
+
+    def plan(self, reading: Reading, extents: Sequence[Extent]) -> Plan:
+        """Plan extents for a reading: what it needs is kept from now on, until it has used it or ended."""
+        plan = make_plan(extents, self._catalog.find_frames, self._is_known)
+        loads = {stretch: _Load(stretch) for stretch in set(plan.stretches.values())}
+        with self._lock:
+            self._cache.expect(plan.uses)
+            for frame, place in plan.places.items():
+                self._planned.setdefault(frame, _Planned(place, loads[plan.stretches[frame]], reading))
+        return plan
+
+    def decode_ahead(self, frame: FrameId, *, at_any_price: bool) -> int | None:
+        """Decode a planned frame on another thread if there is room; it goes to the cache.
+
+        Args:
+            at_any_price: Even if there is no room.
+
+        Returns:
+            Its plain length, to be given back by `note_taken`; 0 if there is nothing to do, None without room.
+        """
+        with self._lock:
+            planned = self._planned.get(frame)
+            if planned is None or frame in self._under_way:
+                return 0
+            length = planned.place.record.plain_length
+            if self._ahead_bytes + length > AHEAD_BYTES and not at_any_price:
+                return None
+            self._ahead_bytes += length
+        self._workers.submit(self._decode_ahead, frame)
+        return length
+
+    def note_taken(self, length: int) -> None:
+        """Note that what was decoded ahead has been asked for."""
+        with self._lock:
+            self._ahead_bytes -= length
+
+    def note_use(self, frame: FrameId) -> None:
+        """Note one planned use of a frame."""
+        with self._lock:
+            self._cache.used(frame)
+
+    def end_reading(self, reading: Reading, left: Mapping[FrameId, int], ahead_bytes: int) -> None:
+        """Forget what a reading has planned and not used."""
+        with self._lock:
+            self._ahead_bytes -= ahead_bytes
+            for frame, count in left.items():
+                if count:
+                    self._cache.used(frame, count)
+                if frame in self._planned and self._planned[frame].reading is reading:
+                    del self._planned[frame]
+
+    def _is_known(self, frame: FrameId) -> bool:
+        with self._lock:
+            return frame in self._planned or frame in self._cache
+
+    def _decode_ahead(self, frame: FrameId) -> None:
+        # Who asks for it later meets the same error.
+        with suppress(JbackupdError):
+            self.frame(frame)
+
+    # Decoding.
 
     def _frame(self, frame: FrameId, place: FramePlace | None, depth: int) -> bytes:
         """Return a frame from the cache, from who is decoding it just now, or by decoding it."""
         with self._lock:
-            if frame in self._cache:
-                self._cache.move_to_end(frame)
-                return self._cache[frame]
-            # A base is never waited for: in a hostile vault two frames could wait for each other.
-            under_way = None if depth else self._under_way.get(frame)
+            data = self._cache.get(frame)
+            if data is not None:
+                return data
+            planned = self._planned.get(frame)
+            # A base is only waited for in a plan: in a hostile vault two frames could wait for each other.
+            under_way = self._under_way.get(frame) if planned is not None or not depth else None
             if under_way is None:
                 mine = self._under_way[frame] = Future[bytes]()
         if under_way is not None:
             return under_way.result()
         try:
-            data = self._found(frame, place, depth)
+            data = self._found(frame, planned.place if planned is not None else place, planned, depth)
         except BaseException as error:
             with self._lock:
                 self._under_way.pop(frame, None)
             mine.set_exception(error)
             raise
         with self._lock:
-            self._keep(frame, data)
+            self._cache.put(frame, data)
             self._under_way.pop(frame, None)
+            self._planned.pop(frame, None)
+            self.counts.frames += 1
+            self.counts.plain_bytes += len(data)
         mine.set_result(data)
+        if planned is not None:
+            planned.reading.note_used(base.frame for base in planned.place.record.bases)
         return data
 
-    def _found(self, frame: FrameId, place: FramePlace | None, depth: int) -> bytes:
+    def _found(self, frame: FrameId, place: FramePlace | None, planned: _Planned | None, depth: int) -> bytes:
         if depth > DEPTH_MAX:
             raise DamageError("a chain of frames is longer than any that is written")
         place = place or self._catalog.find_frames([frame]).get(frame)
@@ -128,31 +253,60 @@ class FrameReader:
                 "run 'jbackupd vault rebuild-catalog TENANT', then fetch what is missing from a peer",
                 frame=frame.hex(),
             )
-        return self._decode(place, depth)
-
-    def _decode(self, place: FramePlace, depth: int) -> bytes:
-        record = place.record
-        places = self._catalog.find_frames({base.frame for base in record.bases}) if record.bases else {}
-        prefix = b"".join(
-            self._slice(self._frame(base.frame, places.get(base.frame), depth + 1), base) for base in record.bases
-        )
-        ref = ObjectRef(ObjectKind.PACK, place.pack)
-        sealed = self._store.read(ref, record.offset, record.sealed_length)
+        prefix = self._prefix(place.record.bases, depth)
+        sealed = self._sealed(place, planned)
         try:
             payload = self._opener(place).open(place.slot, sealed)
-            return decompress(record.encoding, payload, record.plain_length, prefix)
+            return decompress(place.record.encoding, payload, place.record.plain_length, prefix)
         except DamageError as error:
             raise DamageError(
                 "frame {slot} of {object} is damaged: {reason}",
                 "run 'jbackupd verify', then fetch the object again from a peer that holds it",
-                slot=place.slot, object=ref, reason=error,
+                slot=place.slot, object=ObjectRef(ObjectKind.PACK, place.pack), reason=error,
             ) from error
+
+    def _prefix(self, bases: Sequence[Extent], depth: int) -> bytes | memoryview:
+        """Return the stretches of bases one after another; one alone is not copied."""
+        unplanned = {base.frame for base in bases if base.frame not in self._planned}
+        places = self._catalog.find_frames(unplanned) if unplanned else {}
+        pieces: list[memoryview] = []
+        for base in bases:
+            data = memoryview(self._frame(base.frame, places.get(base.frame), depth + 1))
+            piece = data[base.offset : base.offset + base.length]
+            if len(piece) != base.length:
+                raise DamageError("an extent reaches beyond its frame")
+            pieces.append(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _sealed(self, place: FramePlace, planned: _Planned | None) -> bytes:
+        """Return a sealed frame, out of a long read if there is a plan for one."""
+        record = place.record
+        if planned is not None:
+            load, stretch = planned.load, planned.load.stretch
+            with load.lock:
+                if load.data is None and load.left == stretch.frames > 1:
+                    # A pack that is damaged or gone costs only the frames that are: each is read again alone.
+                    with suppress(DamageError):
+                        load.data = memoryview(self._read(stretch.pack, stretch.offset, stretch.length))
+                load.left -= 1
+                data = load.data
+                if not load.left:
+                    load.data = None
+            if data is not None:
+                begin = record.offset - stretch.offset
+                return bytes(data[begin : begin + record.sealed_length])
+        return self._read(place.pack, record.offset, record.sealed_length)
+
+    def _read(self, pack: ObjectName, offset: int, length: int) -> bytes:
+        with self._lock:
+            self.counts.reads += 1
+        return self._store.read(ObjectRef(ObjectKind.PACK, pack), offset, length)
 
     def _opener(self, place: FramePlace) -> PackOpener:
         with self._lock:
             opener = self._openers.get(place.pack)
         if opener is None:
-            head = decode_pack_head(self._store.read(ObjectRef(ObjectKind.PACK, place.pack), 0, PACK_HEAD_BYTES))
+            head = decode_pack_head(self._read(place.pack, 0, PACK_HEAD_BYTES))
             if head.session_id != place.session_id:
                 raise FormatError("the pack names another session than the catalog")
             opener = PackOpener.with_object_key(
@@ -164,21 +318,6 @@ class FrameReader:
                 if len(self._openers) > OPENERS_MAX:
                     self._openers.popitem(last=False)
         return opener
-
-    def _keep(self, frame: FrameId, data: bytes) -> None:
-        if frame not in self._cache:
-            self._cache[frame] = data
-            self._room -= len(data)
-        while self._room < 0 and len(self._cache) > 1:
-            _, dropped = self._cache.popitem(last=False)
-            self._room += len(dropped)
-
-    @staticmethod
-    def _slice(data: bytes, extent: Extent) -> bytes:
-        piece = data[extent.offset : extent.offset + extent.length]
-        if len(piece) != extent.length:
-            raise DamageError("an extent reaches beyond its frame")
-        return piece
 
 
 def _done(data: bytes) -> Future[bytes]:

@@ -35,6 +35,7 @@ from jbackupd.model.ids import (
 from jbackupd.model.records import Extent, TreeEntry
 from jbackupd.vault.keyring import KeySource
 from jbackupd.vault.reader import FrameReader
+from jbackupd.vault.reading import Reading
 from jbackupd.vault.store import ObjectStore
 
 
@@ -223,9 +224,10 @@ class OpenPoint:
         """
         decoder = TreeDecoder()
         digest = self.content_hash.file_digest()
-        for piece in self._reader.read(self.body.tree):
-            digest.update(piece)
-            yield from decoder.feed(piece)
+        with self.expect(self.body.tree) as reading:
+            for piece in reading.read(self.body.tree):
+                digest.update(piece)
+                yield from decoder.feed(piece)
         decoder.finish()
         if digest.digest() != self.body.tree_digest:
             raise DamageError("the tree of {point} is damaged", point=self.stored.label)
@@ -233,6 +235,10 @@ class OpenPoint:
     def read(self, extents: Iterable[Extent]) -> Iterator[bytes]:
         """Yield the bytes of extents in order; see `FrameReader.read` for what it raises."""
         return self._reader.read(extents)
+
+    def expect(self, extents: Iterable[Extent]) -> Reading:
+        """Begin to read what is known beforehand; see `FrameReader.expect`."""
+        return self._reader.expect(extents)
 
 
 class Vault:
