@@ -9,7 +9,8 @@ Where other key objects have something sealed, a record has
     kind 1, recovery: everything is sealed to another recovery key from now on
         body   [number, recovery key, key before, share set 8, shares needed, shares made]
     kind 2, erased: the private key of an epoch was destroyed
-        body   [epoch, label, lost points, points kept, packs lost, bytes of packs lost, details]
+        body   [epoch, label, destroyed, lost points, points kept, packs lost, bytes of packs lost, details]
+        destroyed are the names of the key objects that held the private key, 32 bytes each
         a lost point is [dataset, sequence, name 32]
         details   nonce 12, then AES-256-GCM under the tenant's record key (codec.hashing), associated data
                   "jbackupd 1 record " ‖ tenant, of a msgpack array
@@ -89,6 +90,7 @@ class Erasure:
 
     Attributes:
         epoch: Its fingerprint.
+        destroyed: The key objects that held it; copies of them elsewhere hold it still.
         lost: Points of the vault that nobody can read any more.
         points_kept: Points of that epoch that stay readable.
         packs: Packs that nobody can read any more.
@@ -98,6 +100,7 @@ class Erasure:
 
     epoch: bytes
     label: str
+    destroyed: tuple[ObjectName, ...]
     lost: tuple[LostPoint, ...]
     points_kept: int
     packs: int
@@ -155,6 +158,7 @@ class _RawRecovery(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_
 class _RawErasure(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     epoch: bytes
     label: str
+    destroyed: list[bytes]
     lost: list[tuple[str, int, bytes]]
     points_kept: int
     packs: int
@@ -251,7 +255,9 @@ def _raw(what: RecoveryChange | Erasure) -> Any:
     if isinstance(what, RecoveryChange):
         return _RawRecovery(what.number, what.recovery, what.before, what.set_id, what.threshold, what.count)
     lost = [(str(point.dataset), point.sequence, bytes(point.name)) for point in what.lost]
-    return _RawErasure(what.epoch, what.label, lost, what.points_kept, what.packs, what.pack_bytes, what.details)
+    return _RawErasure(
+        what.epoch, what.label, list(what.destroyed), lost, what.points_kept, what.packs, what.pack_bytes, what.details
+    )
 
 
 def _recovery(raw: _RawRecovery) -> RecoveryChange:
@@ -267,11 +273,15 @@ def _erasure(raw: _RawErasure) -> Erasure:
     if (
         len(raw.epoch) != FINGERPRINT_BYTES or len(raw.label) > LABEL_CHARACTERS_MAX
         or min(raw.points_kept, raw.packs, raw.pack_bytes) < 0
+        or any(len(name) != OBJECT_NAME_BYTES for name in raw.destroyed)
         or any(sequence < 1 or len(name) != OBJECT_NAME_BYTES for _, sequence, name in raw.lost)
     ):
         raise FormatError("a record of the keys is out of range")
     lost = tuple(LostPoint(_dataset(dataset), sequence, ObjectName(name)) for dataset, sequence, name in raw.lost)
-    return Erasure(raw.epoch, raw.label, lost, raw.points_kept, raw.packs, raw.pack_bytes, raw.details)
+    return Erasure(
+        raw.epoch, raw.label, tuple(map(ObjectName, raw.destroyed)), lost, raw.points_kept, raw.packs, raw.pack_bytes,
+        raw.details,
+    )
 
 
 def _dataset(text: str) -> DatasetId:

@@ -11,7 +11,7 @@ from jbackupd.model.clock import Clock
 from jbackupd.model.errors import ChainError, ShareError
 from jbackupd.model.ids import TenantId
 from jbackupd.service.lock import state_lock
-from jbackupd.service.wiring import existing_store, point_lists
+from jbackupd.service.wiring import existing_store, known_verifiers, point_lists
 from jbackupd.settings.schema import Settings
 from jbackupd.storage.files import PosixFiles
 from jbackupd.vault.identity import load_or_create
@@ -41,7 +41,8 @@ def open_keys(settings: Settings, tenant: TenantId, seed: bytes) -> RecoveredKey
         NotFoundError: The tenant has no vault here.
         KeyringError: The seed is not of this tenant.
     """
-    return RecoveredKeys.from_store(seed, tenant, existing_store(PosixFiles(settings.site.state), tenant))
+    store = existing_store(PosixFiles(settings.site.state), tenant)
+    return RecoveredKeys.from_store(seed, tenant, store, known_verifiers(settings))
 
 
 def adopt_keys(settings: Settings, tenant: TenantId, keys: RecoveredKeys, clock: Clock) -> None:

@@ -15,6 +15,7 @@ from jbackupd.model.ids import ObjectKind, TenantId
 from jbackupd.storage.durable import write_durably
 from jbackupd.storage.files import PosixFiles
 from jbackupd.vault.identity import SiteIdentity, write_card
+from jbackupd.vault.keylog import ShareEvent, note
 from jbackupd.vault.keyring import FOLDER as KEYRING_FOLDER
 from jbackupd.vault.keyring import Keyring
 from jbackupd.vault.sheet import share_sheet
@@ -71,6 +72,8 @@ def found_vault(
     for data in made.objects:
         store.put(ObjectKind.KEY, data)
     store.create()
+    recovery = made.keyring.recovery_public.fingerprint.hex()
+    note(files, tenant, ShareEvent(clock.now(), "made", recovery, shares[0].set_id.hex(), threshold, count))
     return Founded(os.path.join(files.root, write_card(files, identity)), texts, pages)
 
 

@@ -75,7 +75,7 @@ def needed_objects(vault: Vault, packs: Collection[ObjectName], session: Session
     return (
         {ObjectRef(ObjectKind.PACK, pack) for pack in packs}
         | {ObjectRef(ObjectKind.INDEX, index) for index in indexes if index is not None}
-        | {ObjectRef(ObjectKind.KEY, name) for name in keys.needed_for(sessions)}
+        | {ObjectRef(ObjectKind.KEY, name) for name in keys.needed_for(sessions, newest=session.session_id)}
     )
 
 

@@ -31,7 +31,10 @@ from jbackupd.vault.keyringfile import (
     SavedKept,
     SavedKeyring,
     SavedSession,
+    ask_rotation,
     exists,
+    forget_rotation,
+    is_rotation_asked,
     load,
     replace,
     save,
@@ -213,10 +216,11 @@ class Keyring:
         session_id, key = secrets.token_bytes(ID_BYTES), secrets.token_bytes(SESSION_KEY_BYTES)
         with self._lock:
             saved = self._saved
-            if year_of(saved.epoch_label) < fiscal_year(now, self._zone):
+            if year_of(saved.epoch_label) < fiscal_year(now, self._zone) or is_rotation_asked(self._files, saved):
                 saved = _with_new_epoch(saved, next_epoch((saved.epoch_label,), now, self._zone))
             session = SavedSession(session_id, key, now.astimezone(UTC))
             self._replace(msgspec.structs.replace(saved, sessions=(*saved.sessions, session)))
+            forget_rotation(self._files, self.tenant)
         epoch = RecipientPublic(saved.epoch_public)
         sealed = seal_key(KeyRole.SESSION, key, epoch, tenant=self.tenant, key_id=session_id)
         return Session(session_id, key, sealed)
@@ -245,6 +249,10 @@ class Keyring:
             name = next_epoch((*taken, self._saved.epoch_label), now, self._zone)
             self._replace(_with_new_epoch(self._saved, name))
         return name
+
+    def ask_rotation(self) -> None:
+        """Have the next session begin a new epoch, durable; for who does not hold the lock."""
+        ask_rotation(self._files, self._saved)
 
     def follow(self, keys: RecoveredKeys, recovery: RecipientPublic, record: bytes, now: datetime) -> None:
         """Go over to another recovery key, to which everything is sealed anew, with a new epoch. `settle` must follow.
@@ -309,10 +317,12 @@ class Keyring:
             saved = self._saved
             for data in (*saved.unplaced, saved.epoch_object):
                 store.put(ObjectKind.KEY, data)
-            for name in saved.doomed:
-                destroy_durably(self._files, store.path(ObjectRef(ObjectKind.KEY, ObjectName(name))))
-            if saved.unplaced or saved.doomed:
-                self._replace(msgspec.structs.replace(saved, unplaced=(), doomed=()))
+            # Kept for ever: a peer or an old copy may bring one back.
+            for ref in (ObjectRef(ObjectKind.KEY, ObjectName(name)) for name in saved.doomed):
+                if store.has(ref):
+                    destroy_durably(self._files, store.path(ref))
+            if saved.unplaced:
+                self._replace(msgspec.structs.replace(saved, unplaced=()))
 
     def prune(self, now: datetime, *, history_days: int, needed: Collection[bytes]) -> int:
         """Forget sessions older than the history that new deltas do not need; return how many.

@@ -8,11 +8,12 @@
                    [key object, ...], [name of a key object, ...],
                    [[session id, kind, object id, object key, created at], ...]]
 
-The last three are empty in most files: key objects that are not in the vault yet, key objects that must be
-destroyed, and keys of single objects of an erased epoch. A file of an earlier version ends before them.
+The last three are empty in most files: key objects that are not in the vault yet, key objects that must never be
+there again, and keys of single objects of an erased epoch. A file of an earlier version ends before them.
 
 Beside it may lie TENANT.new and TENANT.next, unfinished writes, and TENANT.old, a keyring that is being destroyed;
-while there is no TENANT, TENANT.old is the keyring.
+while there is no TENANT, TENANT.old is the keyring. TENANT.rotate holds the name of the epoch that somebody wishes to
+end: the next session begins another one.
 
 Only this site reads it; another site gets its keys from shares.
 """
@@ -31,7 +32,7 @@ from jbackupd.storage.durable import destroy_durably, rename_durably, write_dura
 from jbackupd.storage.files import Files
 
 FOLDER = "keyring"
-_NEW, _NEXT, _OLD = ".new", ".next", ".old"
+_NEW, _NEXT, _OLD, _ROTATE = ".new", ".next", ".old", ".rotate"
 
 
 class SavedSession(msgspec.Struct, array_like=True, frozen=True):
@@ -63,7 +64,7 @@ class SavedKeyring(msgspec.Struct, array_like=True, frozen=True):
 
     Attributes:
         unplaced: Key objects that belong into the vault before anything else is sealed.
-        doomed: Names of key objects of the vault that must be destroyed.
+        doomed: Names of key objects that are to be destroyed in the vault, whenever they are there.
     """
 
     tenant: str
@@ -140,6 +141,25 @@ def settle(files: Files, tenant: TenantId) -> None:
     for ending in (_OLD, _NEXT, _NEW):
         if files.exists(path + ending):
             destroy_durably(files, path + ending)
+
+
+def ask_rotation(files: Files, saved: SavedKeyring) -> None:
+    """Wish that the epoch of a keyring ends; durable when it returns, harmless twice."""
+    path = path_of(TenantId(saved.tenant)) + _ROTATE
+    write_durably(files, path, saved.epoch_label.encode(), temporary=path + _NEW)
+
+
+def is_rotation_asked(files: Files, saved: SavedKeyring) -> bool:
+    """Tell whether somebody wishes that the epoch of a keyring ends."""
+    path = path_of(TenantId(saved.tenant)) + _ROTATE
+    return files.exists(path) and files.read(path) == saved.epoch_label.encode()
+
+
+def forget_rotation(files: Files, tenant: TenantId) -> None:
+    """Remove a wish that was granted; one that comes back after a power cut names an epoch that has ended."""
+    path = path_of(tenant) + _ROTATE
+    if files.exists(path):
+        files.remove(path)
 
 
 def _sealed(saved: SavedKeyring, local_key: bytes) -> bytes:

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from jbackupd.codec.hashing import ContentHash
 from jbackupd.codec.hpke import RecipientPublic, RecipientSecret
 from jbackupd.format.key import KeyObject, KeyRole, RecoveredChain, decode_key
-from jbackupd.format.keyrecord import KeyRecord, RecoveryChange, decode_record
-from jbackupd.model.errors import DamageError, FormatError, JbackupdError, KeyMissingError, KeyringError
+from jbackupd.format.keyrecord import KeyRecord
+from jbackupd.model.errors import DamageError, JbackupdError, KeyMissingError, KeyringError
 from jbackupd.model.ids import ObjectKind, ObjectName, ObjectRef, TenantId
+from jbackupd.vault.keyhistory import Verifiers, recoveries, recovery_change, superseded
 from jbackupd.vault.store import ObjectStore
 
 
@@ -35,8 +36,7 @@ class RecoveredKeys:
     Args:
         chain: The opened chain.
         damaged: Why key objects could not be read; a key that is missing may be in one of them.
-        successor: The record of the newest recovery key, if the shares are of an earlier one. It is not verified: it
-            explains why something does not open, and never closes anything.
+        successor: The record of the newest recovery key, if the shares are of an earlier one.
     """
 
     def __init__(
@@ -60,8 +60,13 @@ class RecoveredKeys:
         return cls._of(seed, tenant, (functools.partial(decode_key, data) for data in key_objects))
 
     @classmethod
-    def from_store(cls, seed: bytes, tenant: TenantId, store: ObjectStore) -> RecoveredKeys:
+    def from_store(
+        cls, seed: bytes, tenant: TenantId, store: ObjectStore, verifiers: Verifiers | None = None
+    ) -> RecoveredKeys:
         """Open a tenant's keys with the key objects of a store; damaged ones only cost what is in them.
+
+        Args:
+            verifiers: Whose records of the keys count; None where nobody's card is at hand.
 
         Raises:
             KeyringError: The seed opens none of them.
@@ -70,10 +75,14 @@ class RecoveredKeys:
         def read(name: ObjectName) -> KeyObject:
             return decode_key(store.read_checked(ObjectRef(ObjectKind.KEY, name)))
 
-        return cls._of(seed, tenant, (functools.partial(read, name) for name in store.names(ObjectKind.KEY)))
+        readers = (functools.partial(read, name) for name in store.names(ObjectKind.KEY))
+        return cls._of(seed, tenant, readers, verifiers)
 
     @classmethod
-    def _of(cls, seed: bytes, tenant: TenantId, readers: Iterable[Callable[[], KeyObject]]) -> RecoveredKeys:
+    def _of(
+        cls, seed: bytes, tenant: TenantId, readers: Iterable[Callable[[], KeyObject]],
+        verifiers: Verifiers | None = None,
+    ) -> RecoveredKeys:
         found: list[KeyObject] = []
         damaged: list[JbackupdError] = []
         for read in readers:
@@ -82,12 +91,12 @@ class RecoveredKeys:
             except DamageError as error:
                 damaged.append(error)
         own = RecipientSecret(seed).public.fingerprint
-        newest = newest_recovery(key for key in found if key.tenant == tenant)
-        successor = newest if newest is not None and _change(newest).recovery != own else None
+        changes = recoveries((key for key in found if key.tenant == tenant), verifiers)
+        successor = changes[-1] if changes and recovery_change(changes[-1]).recovery != own else None
         try:
             return cls(RecoveredChain(seed, tenant, found), damaged, successor)
         except KeyringError:
-            if successor is not None and any(_change(r).before == own for r in recoveries(found)):
+            if successor is not None and own in {recovery_change(change).before for change in changes}:
                 raise superseded(successor) from None
             # No key object of the tenant itself: it is among the damaged ones, not the shares are wrong.
             if damaged and not any(key.role is KeyRole.TENANT and key.tenant == tenant for key in found):
@@ -126,6 +135,15 @@ class RecoveredKeys:
         """
         with self._explained():
             return self._chain.object_key(session_id, object_id, kind)
+
+    def require_in_force(self) -> None:
+        """Check that the shares are of the newest recovery key that the vault has.
+
+        Raises:
+            KeyMissingError: Another one followed it; the hint names its shares.
+        """
+        if self.successor is not None:
+            raise superseded(self.successor)
 
     @property
     def epochs(self) -> tuple[str, ...]:
@@ -167,34 +185,3 @@ class RecoveredKeys:
 
     def __repr__(self) -> str:
         return "RecoveredKeys(...)"
-
-
-def recoveries(keys: Iterable[KeyObject]) -> list[KeyRecord]:
-    """Return the records of new recovery keys among key objects, oldest first; signatures are not checked."""
-    found = []
-    for key in keys:
-        if key.role is KeyRole.RECORD:
-            with contextlib.suppress(FormatError):
-                found.append(decode_record(key))
-    return sorted((r for r in found if isinstance(r.what, RecoveryChange)), key=lambda r: _change(r).number)
-
-
-def newest_recovery(keys: Iterable[KeyObject]) -> KeyRecord | None:
-    """Return the record of the newest recovery key; None while there is only the first."""
-    found = recoveries(keys)
-    return found[-1] if found else None
-
-
-def superseded(record: KeyRecord) -> KeyMissingError:
-    """Return what to tell who came with shares of an earlier recovery key."""
-    change = _change(record)
-    return KeyMissingError(
-        "the shares are of an earlier recovery key: since {when} everything is sealed to another one",
-        "use {threshold} shares of the set {set}; what is older may still open with these",
-        when=record.made_at.date().isoformat(), threshold=change.threshold, set=change.set_id.hex(),
-    )
-
-
-def _change(record: KeyRecord) -> RecoveryChange:
-    assert isinstance(record.what, RecoveryChange)
-    return record.what

@@ -1,0 +1,160 @@
+"""How a tenant's keys stand: recovery key, shares, epochs with what was sealed in each, what was erased. Opens none."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from jbackupd.format.key import KeyRole, decode_key
+from jbackupd.format.pack import PACK_HEAD_BYTES, decode_pack_head
+from jbackupd.model.errors import DamageError, KeyringError, NotFoundError
+from jbackupd.model.ids import ObjectKind, ObjectName, ObjectRef, SiteId, TenantId
+from jbackupd.service.wiring import existing_store, known_verifiers
+from jbackupd.settings.schema import Settings
+from jbackupd.storage.files import PosixFiles
+from jbackupd.vault import keylog
+from jbackupd.vault.identity import load_identity
+from jbackupd.vault.keydirectory import EpochKeys, KeySurvey
+from jbackupd.vault.keyhistory import erasure, recovery_change
+from jbackupd.vault.keyring import Keyring
+from jbackupd.vault.keyringfile import exists
+from jbackupd.vault.receipts import ReceiptList
+from jbackupd.vault.store import ObjectStore
+from jbackupd.vault.vault import PointList, StoredPoint
+
+
+def key_document(settings: Settings, tenant: TenantId) -> tuple[dict[str, Any], KeySurvey]:
+    """Return how a tenant's keys stand, for machines, and what was found of key objects. Needs no lock. Blocks.
+
+    Raises:
+        NotFoundError: The tenant has no vault here.
+    """
+    files = PosixFiles(settings.site.state)
+    store = existing_store(files, tenant)
+    survey = KeySurvey.of(store)
+    points = PointList(store, known_verifiers(settings))
+    held = _Held(store, points)
+    current = _current_epoch(settings, files, tenant)
+    return {
+        "tenant": tenant, "keyring": exists(files, tenant), "recovery_key": survey.recovery_key,
+        "recovery_number": recovery_change(survey.recoveries[-1]).number if survey.recoveries else 1,
+        "recovery_since": _time(survey.recoveries[-1].made_at) if survey.recoveries else None,
+        "without_recovery_key": held.without(_roots(store, survey.recovery_key)) if survey.recoveries else [],
+        "share_set": _share_set(files, tenant, survey), "last_rehearsal": _last_rehearsal(files, tenant, survey),
+        "epochs": [_epoch(epoch, held, current) for epoch in survey.epochs],
+        "sessions": survey.sessions, "damaged": [str(error) for error in survey.damaged],
+    }, survey  # fmt: skip
+
+
+class _Held:
+    """What lies in a vault, by session, and what its holders have signed for."""
+
+    def __init__(self, store: ObjectStore, points: PointList) -> None:
+        self._points = points
+        self._receipts = list(ReceiptList(store).all())
+        self.points: dict[bytes, list[StoredPoint]] = {}
+        for dataset in points.datasets():
+            for point in points.listed(dataset):
+                self.points.setdefault(point.header.session_id, []).append(point)
+        self.packs: Counter[bytes] = Counter()
+        self.pack_bytes: Counter[bytes] = Counter()
+        for name in store.names(ObjectKind.PACK):
+            ref = ObjectRef(ObjectKind.PACK, name)
+            try:
+                session = decode_pack_head(store.read(ref, 0, min(store.size(ref), PACK_HEAD_BYTES))).session_id
+            except DamageError:
+                continue  # counted by verify
+            self.packs[session] += 1
+            self.pack_bytes[session] += store.size(ref)
+
+    def without(self, keys: Iterable[ObjectName]) -> list[SiteId]:
+        """Return the holders that have signed for points, but for none that needs these key objects."""
+        wanted = {ObjectRef(ObjectKind.KEY, name) for name in keys}
+        having = {site for site, needed in self._signed_for() if wanted & needed}
+        return sorted({receipt.holder for _, receipt in self._receipts} - having)
+
+    def having(self, keys: Iterable[ObjectName]) -> list[SiteId]:
+        """Return the holders that have signed for a point that needs one of these key objects."""
+        wanted = {ObjectRef(ObjectKind.KEY, name) for name in keys}
+        return sorted({site for site, needed in self._signed_for() if wanted & needed})
+
+    def _signed_for(self) -> Iterable[tuple[SiteId, set[ObjectRef]]]:
+        for _, receipt in self._receipts:
+            try:
+                yield receipt.holder, self._points.needed(receipt.dataset, receipt.sequence)
+            except (NotFoundError, DamageError):
+                continue
+
+
+def _roots(store: ObjectStore, recovery_key: str) -> list[ObjectName]:
+    """Return the tenant's key objects for a recovery key."""
+    found = []
+    for name in store.names(ObjectKind.KEY):
+        try:
+            key = decode_key(store.read_checked(ObjectRef(ObjectKind.KEY, name)))
+        except DamageError:
+            continue
+        if key.role is KeyRole.TENANT and key.recipient.hex() == recovery_key:
+            found.append(name)
+    return found
+
+
+def _current_epoch(settings: Settings, files: PosixFiles, tenant: TenantId) -> bytes | None:
+    try:
+        identity = load_identity(files, settings.site.id)
+        return Keyring.open(files, tenant, local_key=identity.local_key).epoch_public.fingerprint
+    except (NotFoundError, KeyringError):
+        return None
+
+
+def _share_set(files: PosixFiles, tenant: TenantId, survey: KeySurvey) -> dict[str, Any] | None:
+    """Return the newest set of shares of the recovery key in force, as far as this site knows of one."""
+    made = [
+        event for event in keylog.events(files, tenant)
+        if event.event == "made" and event.recovery_key == survey.recovery_key
+    ]
+    if made:
+        return {
+            "set": made[-1].set, "threshold": made[-1].threshold, "count": made[-1].count, "made_at": _time(made[-1].at)
+        }
+    if not survey.recoveries:
+        return None
+    change = recovery_change(survey.recoveries[-1])
+    return {
+        "set": change.set_id.hex(), "threshold": change.threshold, "count": change.count,
+        "made_at": _time(survey.recoveries[-1].made_at),
+    }
+
+
+def _last_rehearsal(files: PosixFiles, tenant: TenantId, survey: KeySurvey) -> dict[str, Any] | None:
+    """Return the last time that shares opened, at this site, the recovery key in force."""
+    good = [
+        event for event in keylog.events(files, tenant)
+        if (event.event, event.result, event.recovery_key) == ("rehearsed", "opened", survey.recovery_key)
+    ]
+    if not good:
+        return None
+    return {"at": _time(good[-1].at), "set": good[-1].set, "shares": list(good[-1].shares)}
+
+
+def _epoch(epoch: EpochKeys, held: _Held, current: bytes | None) -> dict[str, Any]:
+    points = [point for session in epoch.sessions for point in held.points.get(session, [])]
+    document: dict[str, Any] = {
+        "name": epoch.name, "key": epoch.key.hex(), "current": epoch.key == current,
+        "begun_at": _time(min(point.header.begun_at for point in points)) if points else None,
+        "sessions": len(epoch.sessions), "points": len(points),
+        "packs": sum(held.packs[session] for session in epoch.sessions),
+        "pack_bytes": sum(held.pack_bytes[session] for session in epoch.sessions),
+        "recipients": [recipient.hex() for recipient in epoch.recipients],
+        "erased_at": None, "pending_at": [],
+    }
+    if epoch.erased is not None:
+        document["erased_at"] = _time(epoch.erased.made_at)
+        document["pending_at"] = held.having(erasure(epoch.erased).destroyed)
+    return document
+
+
+def _time(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
