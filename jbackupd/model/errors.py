@@ -10,8 +10,12 @@ is not meant to be caught.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 from typing import ClassVar
+
+from jbackupd.model.reasons import in_words
+from jbackupd.model.texts import in_language
 
 
 class Retry(Enum):
@@ -45,17 +49,24 @@ class JbackupdError(Exception):
         self.message = message
         self.hint = hint
         self.fields = fields
-        super().__init__(self.render(message))
+        super().__init__(str(self))
 
     def render(self, template: str) -> str:
         """Return a (possibly translated) template with this error's fields filled in."""
-        try:
-            return template.format(**self.fields) if self.fields else template
-        except (KeyError, IndexError, ValueError):
-            return template
+        return filled(template, self.fields)
 
     def __str__(self) -> str:
-        return self.render(self.message)
+        # Journals and machines read this: English, reasons of the system too.
+        with in_language("en"):
+            return self.render(self.message)
+
+
+def filled(template: str, fields: Mapping[str, object]) -> str:
+    """Return an error's (possibly translated) template with its fields filled in; as it is, if they do not fit."""
+    try:
+        return template.format(**{name: in_words(value) for name, value in fields.items()}) if fields else template
+    except (KeyError, IndexError, ValueError):
+        return template
 
 
 class UsageError(JbackupdError):
@@ -134,6 +145,12 @@ class KeyMissingError(KeyringError):
     code = "key-missing"
 
 
+class ErasedError(KeyMissingError):
+    """The key was destroyed on purpose; there is a record of it, and nobody can read what it sealed."""
+
+    code = "erased"
+
+
 class ShareError(KeyringError):
     """A share is damaged, foreign or missing; the message names it."""
 
@@ -182,6 +199,10 @@ class NotFoundError(JbackupdError):
 
     exit_code = 10
     code = "not-found"
+
+
+class NoDaemonError(NotFoundError):
+    """No daemon answers for this state folder."""
 
 
 class StorageError(JbackupdError):

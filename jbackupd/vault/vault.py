@@ -21,7 +21,7 @@ from jbackupd.format.point import (
     verify_point,
 )
 from jbackupd.format.tree import TreeDecoder
-from jbackupd.model.errors import ChainError, DamageError, IdentityError, JbackupdError, NotFoundError
+from jbackupd.model.errors import ChainError, DamageError, IdentityError, JbackupdError, KeyMissingError, NotFoundError
 from jbackupd.model.ids import (
     NO_OBJECT,
     DatasetId,
@@ -33,6 +33,7 @@ from jbackupd.model.ids import (
     TenantId,
 )
 from jbackupd.model.records import Extent, TreeEntry
+from jbackupd.vault.erased import explained
 from jbackupd.vault.keyring import KeySource
 from jbackupd.vault.reader import FrameReader
 from jbackupd.vault.reading import Reading
@@ -62,8 +63,8 @@ class PointList:
     """
 
     def __init__(self, store: ObjectStore, verifiers: Mapping[SiteId, SiteVerifier]) -> None:
-        self._store = store
-        self._verifiers = verifiers
+        self.store = store
+        self.verifiers = verifiers
         self._read: dict[ObjectName, StoredPoint] = {}
         self.damaged: dict[ObjectName, JbackupdError] = {}
         """Points that could not be read at the last look, with the reason of each."""
@@ -162,7 +163,7 @@ class PointList:
         raise NotFoundError("{dataset} has no point {sequence}", dataset=dataset, sequence=sequence)
 
     def _all(self) -> list[StoredPoint]:
-        names = self._store.names(ObjectKind.POINT)
+        names = self.store.names(ObjectKind.POINT)
         self.damaged = {}
         for name in names:
             if name not in self._read:
@@ -177,13 +178,13 @@ class PointList:
             raise error
 
     def _load(self, name: ObjectName) -> StoredPoint:
-        data = self._store.read_checked(ObjectRef(ObjectKind.POINT, name))
+        data = self.store.read_checked(ObjectRef(ObjectKind.POINT, name))
         point = decode_point(data)
         self._check_signature(point)
         return StoredPoint(name, point.header, len(data))
 
     def _check_signature(self, point: Point) -> None:
-        verifier = self._verifiers.get(point.header.site)
+        verifier = self.verifiers.get(point.header.site)
         if verifier is None:
             raise IdentityError(
                 "point {dataset}@{sequence} was signed by the site {site}, which is not known here",
@@ -266,14 +267,21 @@ class Vault:
         """Open a point.
 
         Raises:
+            ErasedError: Its key was destroyed on purpose.
             KeyMissingError: Its session's key is not at hand.
             DamageError: Its body is damaged.
         """
         header = stored.header
+        try:
+            key = self.keys.object_key(header.session_id, header.point_id, ObjectKind.POINT)
+        except KeyMissingError as error:
+            raise explained(
+                error, stored.name, stored.label, store=self.store, verifiers=self.points.verifiers
+            ) from error
         # Read again: a year of points would fill memory with bodies that nobody opens.
         sealed_body = decode_point(self.store.read_checked(ObjectRef(ObjectKind.POINT, stored.name))).sealed_body
         opener = PackOpener.with_object_key(
-            self.keys.object_key(header.session_id, header.point_id, ObjectKind.POINT), tenant=self.tenant,
-            pack_id=header.point_id, commitment=body_commitment(sealed_body), kind=ObjectKind.POINT,
+            key, tenant=self.tenant, pack_id=header.point_id, commitment=body_commitment(sealed_body),
+            kind=ObjectKind.POINT,
         )
         return OpenPoint(stored, open_body(opener, sealed_body), self.reader, self.keys.content_hash())
