@@ -38,6 +38,18 @@ def _(msgid: str) -> str:
     return _translations(language()).gettext(msgid) if msgid else ""
 
 
+def counted(one: str, many: str, count: int, **fields: object) -> str:
+    """Return a text that counts something, in the current language; `count` is a field of both forms.
+
+    Args:
+        one: For exactly one: "{count} point".
+        many: For any other number: "{count} points".
+        count: How many.
+        **fields: Further fields.
+    """
+    return _translations(language()).ngettext(one, many, count).format(count=count, **fields)
+
+
 def language() -> str:
     """Return the current language, "ja" or "en"."""
     return _work_language.get() or _Process.language
