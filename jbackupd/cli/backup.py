@@ -11,7 +11,8 @@ from jbackupd.cli.output import Frame, error_document, pass_frame, report
 from jbackupd.cli.progress import Progress
 from jbackupd.model.errors import EXIT_INCOMPLETE, EXIT_OK, JbackupdError, NotFoundError
 from jbackupd.model.ids import DatasetId
-from jbackupd.model.texts import _
+from jbackupd.model.reasons import in_words
+from jbackupd.model.texts import _, counted
 from jbackupd.model.units import show_duration, show_size
 
 if TYPE_CHECKING:
@@ -99,18 +100,21 @@ def _show(outcomes: Sequence[Outcome]) -> None:
         if "error" in outcome:
             continue
         if outcome["point"] is None:
-            line = _("{dataset}: {files} files, {source} would be taken")
+            line = _("{dataset}: {files}, {source} would be taken")
         else:
-            line = _("{point}: {files} files, {source}; new for a peer: {new} ({seconds})")
+            line = _("{point}: {files}, {source}; new for a peer: {new} ({seconds})")
         click.echo(
             line.format(
-                dataset=outcome["dataset"], point=outcome["point"], files=outcome["files"],
+                dataset=outcome["dataset"], point=outcome["point"],
+                files=counted("{count} file", "{count} files", outcome["files"]),
                 source=show_size(outcome["source_bytes"]), new=show_size(outcome["new_object_bytes"] or 0),
                 seconds=show_duration(outcome["seconds"]),
             )
         )
         for missing in outcome["unreadable"]:
-            click.echo("  " + _("not taken: {path}: {reason}").format(**missing))
+            click.echo("  " + _("not taken: {path}: {reason}").format(
+                path=missing["path"], reason=in_words(missing["reason"])
+            ))
 
 
 def _locally(settings: Settings) -> Take:

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from jbackupd.cli.output import Frame, pass_frame
+from jbackupd.cli.running import running
 from jbackupd.cli.status import text_of
 from jbackupd.model.errors import PeerError
 from jbackupd.model.texts import _
@@ -22,9 +23,9 @@ def peer() -> None:
 @pass_frame
 def list_peers(frame: Frame) -> None:
     """List the peers of the running daemon."""
-    from jbackupd.service.client import call
-
-    peers = call(frame.settings().site.state, "status")["peers"]
+    asked = running(frame)
+    peers = asked.call("status")["peers"]
+    asked.warn()
 
     def text() -> None:
         for each in peers:
@@ -42,9 +43,9 @@ def list_peers(frame: Frame) -> None:
 @pass_frame
 def ping(frame: Frame, name: str | None) -> int:
     """Measure round trips; exit code 8 when a peer cannot be reached."""
-    from jbackupd.service.client import call
-
-    found = call(frame.settings().site.state, "peer.ping", peer=name)["peers"]
+    asked = running(frame)
+    found = asked.call("peer.ping", peer=name)["peers"]
+    asked.warn()
 
     def text() -> None:
         for each in found:

@@ -14,7 +14,7 @@ from jbackupd.cli.asking import Caller, answering
 from jbackupd.cli.output import Frame, pass_frame, show_time
 from jbackupd.codec.paper import text_of
 from jbackupd.model.errors import NotFoundError, StorageError, UsageError
-from jbackupd.model.texts import _
+from jbackupd.model.texts import _, counted
 from jbackupd.model.units import show_size
 
 if TYPE_CHECKING:
@@ -184,7 +184,9 @@ def _progress(frame: Frame) -> Callable[[dict[str, Any]], None]:
         if "fetched_bytes" in event:
             far = _("{size} fetched").format(size=show_size(event["fetched_bytes"]))
         else:
-            far = _("{size} in {files} files").format(size=show_size(event["bytes"]), files=event["files"])
+            far = counted(
+                "{size} in {count} file", "{size} in {count} files", event["files"], size=show_size(event["bytes"])
+            )
         frame.say(f"{event['step']}: {far}")
 
     return tell

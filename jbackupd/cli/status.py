@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import Any
 
 import click
 
 from jbackupd.cli.output import Frame, pass_frame, show_time
-from jbackupd.model.errors import NotFoundError
+from jbackupd.cli.running import running
+from jbackupd.model.errors import NotFoundError, filled
 from jbackupd.model.ids import DatasetId
-from jbackupd.model.texts import _
+from jbackupd.model.texts import _, counted
 from jbackupd.model.units import show_duration, show_rate, show_size
 
 
@@ -21,17 +22,18 @@ from jbackupd.model.units import show_duration, show_rate, show_size
 @pass_frame
 def status(frame: Frame, name: str | None, watch: bool) -> None:
     """Ask the daemon; exit code 10 when none is running. With --watch it tells of every change."""
-    from jbackupd.service.client import call
-
+    asked = running(frame)
     wanted = DatasetId.parse(name) if name else None
 
     def show(page: dict[str, Any]) -> None:
         if watch and not frame.json:
             click.clear()
         chosen = _only(page, wanted)
-        frame.emit(chosen, lambda: _show(frame, chosen))
+        chosen["configuration"]["on_disk_error"] = asked.document()
+        asked.warn()
+        frame.emit(chosen, lambda: _show(asked.zone, chosen))
 
-    page = call(frame.settings().site.state, "status", show, watch=watch)
+    page = asked.call("status", show, watch=watch)
     if not watch:
         show(page)
 
@@ -48,19 +50,19 @@ def _only(page: dict[str, Any], wanted: DatasetId | None) -> dict[str, Any]:
     return page | {"datasets": found}
 
 
-def _show(frame: Frame, page: dict[str, Any]) -> None:
-    for line in _lines(frame, page):
+def _show(zone: tzinfo, page: dict[str, Any]) -> None:
+    for line in _lines(zone, page):
         click.echo(line)
 
 
-def _lines(frame: Frame, page: dict[str, Any]) -> Iterator[str]:
+def _lines(zone: tzinfo, page: dict[str, Any]) -> Iterator[str]:
     error = page["configuration"]["error"]
     yield _("site {site}, jbackupd {version}, process {pid}").format(**page)
     if error is not None:
         yield _("the configuration on disk was not taken: {reason}").format(reason=text_of(error))
     for dataset in page["datasets"]:
         yield ""
-        yield from _dataset_lines(frame, dataset)
+        yield from _dataset_lines(zone, dataset)
     if page["peers"]:
         yield ""
     for peer in page["peers"]:
@@ -73,7 +75,7 @@ def _lines(frame: Frame, page: dict[str, Any]) -> Iterator[str]:
         yield _job_line(job)
 
 
-def _dataset_lines(frame: Frame, dataset: dict[str, Any]) -> Iterator[str]:
+def _dataset_lines(zone: tzinfo, dataset: dict[str, Any]) -> Iterator[str]:
     yield f"{_mark(dataset['deadline'])} {dataset['id']}  " + _("tier {tier}, RPO {rpo}").format(
         tier=dataset["tier"], rpo=show_duration(dataset["rpo_seconds"])
     )
@@ -81,20 +83,23 @@ def _dataset_lines(frame: Frame, dataset: dict[str, Any]) -> Iterator[str]:
     for copy in dataset["copies"]:
         line = f"  {_mark(copy['deadline'])} {copy['peer']}: {_point(copy['point'])}"
         if copy["waiting_points"]:
-            line += ", " + _("waiting: {points} points, {size}").format(
-                points=copy["waiting_points"], size=show_size(copy["waiting_bytes"])
+            line += ", " + counted(
+                "waiting: {count} point, {size}", "waiting: {count} points, {size}", copy["waiting_points"],
+                size=show_size(copy["waiting_bytes"]),
             )
         yield line
     if dataset["next_run"] is not None:
         moment = datetime.fromisoformat(dataset["next_run"])
         yield "    " + _("next: {time} ({schedule})").format(
-            time=show_time(moment, frame.settings().site.zone), schedule=dataset["schedule"]
+            time=show_time(moment, zone), schedule=dataset["schedule"]
         )
     last = dataset["last_job"]
     if last is not None and last["error"] is not None:
         yield "    " + _("last run failed: {reason}").format(reason=text_of(last["error"]))
     if dataset["unreadable_files"]:
-        yield "    " + _("could not be taken: {count} files").format(count=dataset["unreadable_files"])
+        yield "    " + counted(
+            "could not be taken: {count} file", "could not be taken: {count} files", dataset["unreadable_files"]
+        )
     if dataset["error"] is not None:
         yield "    " + text_of(dataset["error"])
 
@@ -150,8 +155,4 @@ def _point(point: dict[str, Any] | None) -> str:
 
 def text_of(error: dict[str, Any]) -> str:
     """Return an error of a document in the person's language."""
-    template = _(error["message"])
-    try:
-        return template.format(**error["fields"]) if error["fields"] else template
-    except (KeyError, IndexError, ValueError):
-        return template
+    return filled(_(error["message"]), error["fields"])

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from jbackupd.model.texts import _
+from jbackupd.model.reasons import in_words
+from jbackupd.model.texts import _, counted
 from jbackupd.model.units import show_duration, show_size
 
 Document = Mapping[str, Any]
@@ -59,25 +60,29 @@ def detail_text(detail: Document) -> str:
     """Return what a step came to, on one line; empty if there is nothing to say."""
     parts: list[str] = []
     if "shares" in detail:
-        parts.append(_("{count} shares").format(count=detail["shares"]))
+        parts.append(counted("{count} share", "{count} shares", detail["shares"]))
     if "point" in detail:
-        parts.append(_("{point}, {files} files, {size}").format(
-            point=detail["point"], files=detail.get("files", 0), size=show_size(detail.get("bytes", 0))
-        ))
+        files = counted("{count} file", "{count} files", detail.get("files", 0))
+        parts.append(f"{detail['point']}, {files}, {show_size(detail.get('bytes', 0))}")
     if detail.get("incomplete"):
         parts.append(_("the point is incomplete: something could not be read when it was taken"))
     if detail.get("fetched_from"):
         parts.append(_("fetched from {site}").format(site=detail["fetched_from"]))
     if "inspected" in detail:
-        parts.append(_("{count} files, {inspected} looked at").format(
-            count=detail["files"], inspected=detail["inspected"]
+        parts.append(counted(
+            "{count} file, {inspected} looked at", "{count} files, {inspected} looked at", detail["files"],
+            inspected=detail["inspected"],
         ))
     if "url" in detail:
-        parts.append(_("{url}, {count} residents; first sign-in: {file}").format(
-            url=detail["url"], count=detail["residents"], file=detail["passwords_file"]
+        parts.append(counted(
+            "{url}, {count} resident; first sign-in: {file}", "{url}, {count} residents; first sign-in: {file}",
+            detail["residents"], url=detail["url"], file=detail["passwords_file"],
         ))
     if "look_ups" in detail:
-        parts.append(_("{count} look-ups, as of {as_of}").format(count=detail["look_ups"], as_of=detail["as_of_shown"]))
+        parts.append(counted(
+            "{count} look-up, as of {as_of}", "{count} look-ups, as of {as_of}", detail["look_ups"],
+            as_of=detail["as_of_shown"],
+        ))
     if "error" in detail:
         parts.append(error_text(detail["error"]))
     return ", ".join(parts)
@@ -87,7 +92,8 @@ def error_text(error: Document) -> str:
     """Return an error of a journal in the current language; in English if it has no template."""
     template = error.get("template", "")
     try:
-        return _(template).format(**error["fields"]) if template else str(error["message"])
+        fields = {name: in_words(value) for name, value in error["fields"].items()}
+        return _(template).format(**fields) if template else str(error["message"])
     except (KeyError, IndexError, ValueError):
         return str(error["message"])
 

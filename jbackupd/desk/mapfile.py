@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -20,6 +20,7 @@ from jbackupd.settings.schema import Table
 class MapFile(Table):
     """What the file may hold."""
 
+    page: ClassVar[str] = "docs/operating/desk.md"
     encoding: Literal["cp932", "utf-8"] = Field(default="cp932", description="Encoding of the extract")
     ignore: list[str] = Field(default=[], description="Columns that the desk does not need")
     columns: dict[str, str] = Field(description="Column of the extract and the desk's field that it fills")

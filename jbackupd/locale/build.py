@@ -31,16 +31,16 @@ _FIXED_DATE = datetime(2026, 1, 1, tzinfo=UTC)
 _FIELD = re.compile(r"\{(\w*)")
 
 
-def used_texts() -> dict[str, str]:
+def used_texts() -> dict[Msgid, str]:
     """Return every text that code and templates use, with a file that uses it."""
-    texts: dict[str, str] = {}
+    texts: dict[Msgid, str] = {}
     found = extract_from_dir(
         PACKAGE,
         method_map=[("**.py", "python"), ("desk/templates/**.html", "jinja2.ext:babel_extract")],
-        keywords={"_": None, "gettext": None, "to_translate": None},
+        keywords={"_": None, "gettext": None, "to_translate": None, "counted": (1, 2)},
     )
     for file, _line, message, _comments, _context in found:
-        texts.setdefault(str(message), file)
+        texts.setdefault(_frozen(message), file)
     for file in python_files():
         for text in error_templates(file):
             texts.setdefault(text, os.path.relpath(file, PACKAGE))
@@ -92,18 +92,23 @@ def translations() -> tuple[dict[Msgid, Msgid], set[Msgid], list[str]]:
             msgid, msgstr = _frozen(message.id), _frozen(message.string)
             # Two rooms may use one text; the first part by name decides for both.
             msgstr = merged.setdefault(msgid, msgstr)
-            if isinstance(msgid, str) and set(_FIELD.findall(msgid)) != set(_FIELD.findall(str(msgstr))):
+            if _fields(msgid) != _fields(msgstr):
                 wrong.append(f"{name}: the fields differ: {msgid!r}")
             if name == FOREIGN:
                 foreign.add(msgid)
     return merged, foreign, wrong
 
 
+def _fields(text: Msgid) -> set[str]:
+    # Of forms for one and for many, the one for many is what a language without plurals translates.
+    return set(_FIELD.findall(text if isinstance(text, str) else text[-1]))
+
+
 def _frozen(text: str | Sequence[str] | None) -> Msgid:
     return tuple(text) if isinstance(text, (list, tuple)) else str(text or "")
 
 
-def build_catalog(texts: dict[str, str], translated: dict[Msgid, Msgid], foreign: set[Msgid]) -> Catalog:
+def build_catalog(texts: dict[Msgid, str], translated: dict[Msgid, Msgid], foreign: set[Msgid]) -> Catalog:
     """Return the whole translation in a fixed order, so that building it again changes nothing."""
     catalog = Catalog(
         locale="ja", domain="jbackupd", project="jbackupd", header_comment="# Built by `make locale` from parts/*.po.",
@@ -111,15 +116,20 @@ def build_catalog(texts: dict[str, str], translated: dict[Msgid, Msgid], foreign
     )
     for msgid in sorted(translated, key=str):
         if msgid in texts or msgid in foreign:
-            catalog.add(msgid, translated[msgid], locations=[(texts.get(str(msgid), "click"), 0)])
+            catalog.add(msgid, translated[msgid], locations=[(texts.get(msgid, "click"), 0)])
     return catalog
 
 
-def problems(texts: dict[str, str], translated: dict[Msgid, Msgid]) -> list[str]:
+def problems(texts: dict[Msgid, str], translated: dict[Msgid, Msgid]) -> list[str]:
     """Return the texts without a translation."""
     return [
-        f"{file}: no Japanese for {msgid!r}" for msgid, file in sorted(texts.items()) if not translated.get(msgid)
+        f"{file}: no Japanese for {msgid!r}" for msgid, file in sorted(texts.items(), key=str)
+        if not _is_whole(translated.get(msgid, ""))
     ]
+
+
+def _is_whole(text: Msgid) -> bool:
+    return bool(text) and all(text)
 
 
 def is_stale(catalog: Catalog) -> bool:

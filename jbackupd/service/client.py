@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from jbackupd.model.errors import NotFoundError, RefusedError, StorageError, TryLaterError
+from jbackupd.model.errors import NoDaemonError, RefusedError, StorageError, TryLaterError
 from jbackupd.service.wire import (
     LINE_BYTES_MAX,
     Event,
@@ -40,7 +40,7 @@ def call(state: str, verb: str, watch: Watch = lambda _: None, /, **arguments: A
         The result.
 
     Raises:
-        NotFoundError: No daemon runs for this state folder.
+        NoDaemonError: No daemon runs for this state folder.
         RefusedError: It is not this user's daemon.
         TryLaterError: The daemon ended before it gave a result.
         JbackupdError: Whatever the daemon met; of the same class as there.
@@ -75,7 +75,7 @@ def connect(connection: socket.socket, path: str) -> None:
     """Connect to a daemon's socket, however long its path is.
 
     Raises:
-        NotFoundError: Nobody listens there.
+        NoDaemonError: Nobody listens there.
         RefusedError: This user may not.
         StorageError: The path cannot be used.
     """
@@ -83,7 +83,7 @@ def connect(connection: socket.socket, path: str) -> None:
         with short_path(path) as short:
             connection.connect(short)
     except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError) as error:
-        raise NotFoundError(
+        raise NoDaemonError(
             "no daemon is running for {state}",
             "start it with 'systemctl start jbackupd', or add --local where a command has it",
             state=os.path.dirname(path),

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from jbackupd.model.errors import StorageError
+from jbackupd.model.reasons import reason_of
 from jbackupd.model.units import Address
 
 HEAD_BYTES_MAX = 8 * 1024
@@ -50,7 +51,7 @@ class Pages:
         except OSError as error:
             raise StorageError(
                 "unable to listen at {address}: {reason}", "choose another address for [metrics]",
-                address=address, reason=error.strerror or str(error),
+                address=address, reason=reason_of(error),
             ) from error
         return Address(address.host, self._server.sockets[0].getsockname()[1])
 

@@ -13,8 +13,8 @@ from jbackupd.settings.suggest import nearest
 
 _NO_TABLE = WrongError("must be a table", "write its name in brackets, and its keys below")
 _TEMPLATES = {
-    "missing": WrongError("is missing", "the page on configuration says what it may be"),
-    "union_tag_not_found": WrongError("kind is missing", "write kind = with one of: files, command"),
+    "missing": WrongError("is missing", "{page} says what it may be"),
+    "union_tag_not_found": WrongError("kind is missing", "write kind = and one of the words in {page}"),
     "string_type": WrongError("must be a text in quotes"),
     "string_too_short": WrongError("cannot be empty"),
     "string_too_long": WrongError("is longer than {max_length} characters"),
@@ -78,7 +78,7 @@ def _wrong(details: ErrorDetails, path: KeyPath, model: type[BaseModel]) -> Wron
     template = _TEMPLATES.get(kind)
     if template is None:
         return WrongError("{reason}", reason=details["msg"])
-    return WrongError(template.message, template.hint, **context)
+    return WrongError(template.message, template.hint, page=getattr(model, "page", ""), **context)
 
 
 def _unknown_word(value: object, expected: str) -> WrongError:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import tomli
 from pydantic import AfterValidator, Field, ValidationError
@@ -103,6 +103,7 @@ Step = UnlockStep | RestoreStep | InspectStep | DeskStep | CheckStep
 class Plan(Table):
     """A continuity plan."""
 
+    page: ClassVar[str] = "docs/operating/recovery.md"
     version: Literal[1] = Field(description="Version of the plan's format")
     id: StepName = Field(description="Name of the plan")
     title: Text = Field(description="What it brings back, for people")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from datetime import timedelta, timezone, tzinfo
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
@@ -140,8 +140,13 @@ When = Annotated[
 
 
 class Table(BaseModel):
-    """A table of the configuration: strict, frozen, no other keys."""
+    """A table of the configuration: strict, frozen, no other keys.
 
+    Attributes:
+        page: Of a file as a whole, the page of the manual that tells its keys.
+    """
+
+    page: ClassVar[str] = "docs/operating/configuration.md"
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", validate_default=False)
 
 

@@ -8,6 +8,7 @@ import asyncssh
 
 from jbackupd.model.clock import Clock, SystemClock
 from jbackupd.model.errors import IdentityError, JbackupdError, PeerError
+from jbackupd.model.reasons import reason_of
 from jbackupd.protocol.asker import Asker
 from jbackupd.protocol.handshake import Binding, Handshake, Role
 from jbackupd.transport.channel import Channel, DialledSession
@@ -113,5 +114,5 @@ def _unreachable(peer: PinnedSite, host: str, port: int, error: Exception) -> Jb
     return PeerError(
         "unable to link with {site} at {host}:{port}: {reason}",
         "check that its daemon runs and that a firewall lets this port through; it is tried again",
-        site=peer.site, host=host, port=port, reason=str(error)[:200] or type(error).__name__,
+        site=peer.site, host=host, port=port, reason=reason_of(error)[:200],
     )

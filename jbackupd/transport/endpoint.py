@@ -14,6 +14,7 @@ from asyncssh.channel import SSHServerChannel
 from jbackupd.model.clock import Clock, SystemClock
 from jbackupd.model.errors import PeerError
 from jbackupd.model.ids import SiteId
+from jbackupd.model.reasons import reason_of
 from jbackupd.protocol.answerer import Answerer
 from jbackupd.protocol.handshake import Binding, Handshake, Role
 from jbackupd.transport.channel import AcceptedSession, Channel
@@ -99,7 +100,7 @@ class Endpoint:
             raise PeerError(
                 "unable to listen on {host}:{port}: {reason}",
                 "check that no other program uses this port and that the address is one of this machine",
-                host=host, port=port, reason=str(error)[:200],
+                host=host, port=port, reason=reason_of(error)[:200],
             ) from error
 
     async def close(self) -> None:

@@ -45,7 +45,7 @@ def test_a_missing_translation_and_differing_fields_are_told(build):
 def test_every_command_that_a_text_tells_people_to_run_exists(build):
     """A hint at three in the morning must not name a command that is not there."""
     called = re.compile(r"(?:[`']|: )jbackupd ([a-z][a-z-]+)(?: ([a-z][a-z-]+))?")
-    told = {match for text in build.used_texts() for match in called.findall(text)}
+    told = {match for text in build.used_texts() for match in called.findall(str(text))}
     root = click.Context(_root(), obj=Frame())
     missing = []
     for name, below in sorted(told):
