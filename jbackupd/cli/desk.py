@@ -11,7 +11,7 @@ import click
 
 from jbackupd.cli.output import Frame, pass_frame
 from jbackupd.model.errors import DamageError, NotFoundError, UsageError
-from jbackupd.model.texts import _, language
+from jbackupd.model.texts import _, counted, language
 
 if TYPE_CHECKING:
     from jbackupd.desk.app import DeskSettings
@@ -53,8 +53,10 @@ def load(frame: Frame, extract: str, map_file: str, as_of: str, loaded_from: str
         "unclear_births": report.unclear_births, "ignored": report.ignored, "seconds": round(report.seconds, 3),
     }
     frame.emit(document, lambda: click.echo(
-        _("loaded {rows} residents in {seconds:.1f} s, {restricted} of them under support measures").format(
-            rows=report.rows, seconds=report.seconds, restricted=report.restricted
+        counted(
+            "loaded {count} resident in {seconds:.1f} s, {restricted} under support measures",
+            "loaded {count} residents in {seconds:.1f} s, {restricted} of them under support measures",
+            report.rows, seconds=report.seconds, restricted=report.restricted,
         )
     ))
     if not report.restrictions_trusted:
@@ -187,9 +189,15 @@ def _show_report(report: ChainReport) -> None:
         click.echo(_("broken in line {line}: {reason}").format(
             line=report.broken.line, reason=_(report.broken.reason)
         ))
-    click.echo(_("{entries} entries are whole, head {head}").format(entries=report.entries, head=report.head))
+    click.echo(counted(
+        "{count} entry is whole, head {head}", "{count} entries are whole, head {head}", report.entries,
+        head=report.head,
+    ))
     if report.torn_bytes:
-        click.echo(_("{bytes} bytes of an entry that was never finished follow").format(bytes=report.torn_bytes))
+        click.echo(counted(
+            "{count} byte of an entry that was never finished follows",
+            "{count} bytes of an entry that was never finished follow", report.torn_bytes,
+        ))
 
 
 @audit.command("show", help=_("Show entries; with --words or --number only the look-ups of that search or person."))

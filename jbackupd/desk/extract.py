@@ -25,6 +25,9 @@ from jbackupd.model.wareki import parse_day
 LINE_BYTES_MAX = 1 << 20
 """A resident has a few hundred bytes; a longer line is not a resident, and memory stays bounded."""
 _UNUSABLE = to_translate("the extract is not usable as it is; nothing was loaded")
+_NO_HEADER = to_translate(
+    "make the extract with a header line, or correct the column map and the encoding; nothing was loaded"
+)
 _BATCH_ROWS = 2000
 _PROOF_VALUES = 2000
 """Values of a column after which it is known not to be 個人番号: chance gives one in nine the right digit."""
@@ -74,7 +77,8 @@ def load_extract(
     Raises:
         RefusedError: A column holds 個人番号, or is neither mapped nor ignored.
         ConfigError: The map does not fit the extract.
-        FormatError: A line is not in the declared encoding or has too few or too many columns.
+        FormatError: There is no header line or no resident, a line is not in the declared encoding, or has
+            too few or too many columns.
         DamageError: Two residents have the same number.
         NoSpaceError, StorageError: The database could not be written.
     """
@@ -85,11 +89,12 @@ def load_extract(
     reader = csv.reader(lines, strict=True)
     headers = _next_row(reader, lines) or []
     lines.headers = headers
+    _check_header_line(headers, mapping)
     layout = _Layout(headers, mapping.resolve(headers))
     has_flags = Field.RESTRICTED in layout.positions
     flags_as_of = (restrictions_as_of or as_of) if has_flags else None
     facts = Facts(as_of, loaded_from, flags_as_of, rows=0)
-    count = build_database(database, layout.rows(_checked_rows(reader, lines, len(headers))), facts)
+    count = build_database(database, layout.rows(_residents(reader, lines, len(headers))), facts)
     return LoadReport(
         count, layout.restricted, facts.restrictions_trusted, layout.unclear_births,
         tuple(header for header in headers if header in mapping.ignore), as_of, time.perf_counter() - begun,
@@ -136,6 +141,30 @@ def _next_row(reader: Iterator[list[str]], lines: _Lines) -> list[str] | None:
         raise FormatError(
             "line {line} of the extract is not CSV: {reason}", _UNUSABLE, line=lines.number, reason=str(error)
         ) from error
+
+
+def _check_header_line(headers: Sequence[str], mapping: ColumnMap) -> None:
+    """Refuse a file whose first line names none of the map's columns.
+
+    Such a line is a resident: an error about its single columns would write a person's data into journals and logs.
+    """
+    if not any(header.strip() for header in headers):
+        raise FormatError("the extract is empty, or its first line is", _NO_HEADER)
+    if not any(header in mapping.columns for header in headers):
+        raise FormatError(
+            "the first line of the extract is no header line: none of the {count} mapped columns is in it", _NO_HEADER,
+            count=len(mapping.columns),
+        )
+
+
+def _residents(reader: Iterator[list[str]], lines: _Lines, width: int) -> Iterator[list[str]]:
+    """Yield the rows, of which there must be one: a desk that finds nobody is worse than a step that failed."""
+    rows = _checked_rows(reader, lines, width)
+    first = next(rows, None)
+    if first is None:
+        raise FormatError("the extract has a header line and no resident", _UNUSABLE)
+    yield first
+    yield from rows
 
 
 def _checked_rows(reader: Iterator[list[str]], lines: _Lines, width: int) -> Iterator[list[str]]:

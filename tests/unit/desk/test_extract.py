@@ -73,8 +73,16 @@ def test_a_mapped_column_must_be_there_once(load):
     for header in ("番号", "番号,名,名"):
         with pytest.raises(ConfigError):
             load(csv(f"{header}\n1,2,3\n"), small())
-    with pytest.raises(ConfigError):
-        load(io.BytesIO(b""), small())
+
+
+@pytest.mark.parametrize("text", ["", "\n", "\r\n1,山\r\n", "00012345,佐藤　花子\n", "番号,名\n", "番号,名\n\n\n"])
+def test_an_extract_without_header_line_or_without_residents_fails_and_names_nobody(load, text):
+    load()
+    with pytest.raises(FormatError) as caught:
+        load(csv(text), small())
+    assert "佐藤" not in f"{caught.value} {caught.value.fields}"
+    # What was loaded before is still there.
+    assert Residents(load.database).facts.rows == 7
 
 
 @pytest.mark.parametrize("header", [
