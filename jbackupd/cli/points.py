@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import stat
 import sys
 from datetime import UTC, datetime, tzinfo
@@ -11,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jbackupd.cli.output import Frame, error_document, pass_frame, path_fields, report, show_path, show_time
-from jbackupd.cli.reading import below, entry_fields, header_fields, opened_point, opened_vault, tree_path
+from jbackupd.cli.reading import (
+    ENCODING,
+    below,
+    entry_fields,
+    header_fields,
+    opened_point,
+    opened_vault,
+    tree_path,
+)
 from jbackupd.model.errors import EXIT_OK, DamageError, JbackupdError, KeyMissingError, NotFoundError, UsageError
 from jbackupd.model.ids import DatasetId
 from jbackupd.model.records import EntryType, TreeEntry
@@ -120,15 +127,12 @@ def _show(stored: StoredPoint, document: dict[str, Any], zone: tzinfo) -> None:
 @click.argument("point")
 @click.argument("path", default="")
 @click.option("-r", "--recursive", is_flag=True, help=_("everything below"))
-@click.option(
-    "--encoding", default="utf-8", metavar="NAME", help=_("how names are shown, for example cp932 (default utf-8)")
-)
+@ENCODING
 @pass_frame
 def ls(frame: Frame, point: str, path: str, recursive: bool, encoding: str) -> None:
     """List entries of a point."""
-    _check_encoding(encoding)
     with opened_point(frame, point) as open_point:
-        entries = list(below(open_point.entries(), tree_path(path), recursive=recursive))
+        entries = list(below(open_point.entries(), tree_path(path, encoding), recursive=recursive))
         label = open_point.stored.label
     if path.strip("/") and not entries:
         raise _no_such_path(label, path)
@@ -139,13 +143,6 @@ def ls(frame: Frame, point: str, path: str, recursive: bool, encoding: str) -> N
             click.echo(_line(entry, encoding, zone))
 
     frame.emit({"point": label, "entries": [entry_fields(entry) for entry in entries]}, text)
-
-
-def _check_encoding(name: str) -> None:
-    try:
-        codecs.lookup(name)
-    except LookupError as error:
-        raise UsageError("{name!r} is not an encoding", "write for example cp932 or euc-jp", name=name) from error
 
 
 def _line(entry: TreeEntry, encoding: str, zone: tzinfo) -> str:
@@ -160,10 +157,11 @@ def _line(entry: TreeEntry, encoding: str, zone: tzinfo) -> str:
 @click.command(help=_("Write a file of a point to standard output."))
 @click.argument("point")
 @click.argument("path")
+@ENCODING
 @pass_frame
-def cat(frame: Frame, point: str, path: str) -> None:
+def cat(frame: Frame, point: str, path: str, encoding: str) -> None:
     """Write a file's bytes; exit code 4 if they turn out not to be what was taken."""
-    wanted = tree_path(path)
+    wanted = tree_path(path, encoding)
     with opened_point(frame, point) as open_point:
         label = open_point.stored.label
         entry = next((entry for entry in open_point.entries() if entry.path == wanted), None)

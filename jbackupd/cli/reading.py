@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from jbackupd.cli.output import Frame, path_fields, show_time, time_text
+from jbackupd.model.errors import UsageError
 from jbackupd.model.ids import PointSelector
 from jbackupd.model.records import TreeEntry
 from jbackupd.model.texts import _
@@ -86,9 +90,42 @@ def entry_fields(entry: TreeEntry) -> dict[str, Any]:
     return fields
 
 
-def tree_path(path: str) -> bytes:
-    """Return a path as a tree has it: bytes as they came from the command line, without outer slashes."""
-    return os.fsencode(path).strip(b"/")
+def _check_encoding(context: click.Context, option: click.Parameter, name: str) -> str:
+    try:
+        codecs.lookup(name)
+    except LookupError as error:
+        raise UsageError("{name!r} is not an encoding", "write for example cp932 or euc-jp", name=name) from error
+    return name
+
+
+ENCODING = click.option(
+    "--encoding", default="utf-8", metavar="NAME", callback=_check_encoding,
+    help=_("how names are written and shown, for example cp932 (default utf-8)"),
+)
+"""The encoding of names, for the paths that are asked for as for those that are shown."""
+
+
+def tree_path(path: str, encoding: str = "utf-8") -> bytes:
+    """Return a path as a tree has it: the bytes that its names have in an encoding, without outer slashes.
+
+    Bytes that are no text of the terminal are passed on as they are.
+
+    Raises:
+        UsageError: The encoding has no such character.
+    """
+    raw = os.fsencode(path)
+    if codecs.lookup(encoding).name == "utf-8":
+        return raw.strip(b"/")
+    try:
+        return raw.decode("utf-8").encode(encoding).strip(b"/")
+    except UnicodeDecodeError:
+        # Typed by completion, or from a list of raw names: bytes of the source already.
+        return raw.strip(b"/")
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            "{path} cannot be written in {encoding}", "name it as 'jbackupd ls --encoding {encoding}' shows it",
+            path=path, encoding=encoding,
+        ) from error
 
 
 def below(entries: Iterable[TreeEntry], folder: bytes, *, recursive: bool) -> Iterator[TreeEntry]:

@@ -73,10 +73,13 @@ class Vault:
         self._cache: OrderedDict[FrameId, bytes] = OrderedDict()
         self._room = CACHE_BYTES
         self._depth = 0
+        self.damaged_points = 0
+        """Of no dataset: a damaged point does not tell which one it is of."""
 
     def points(self) -> list[Point]:
         """Return the points that are readable, by dataset and sequence; damaged ones are told on stderr."""
-        found = self._decoded(ObjectKind.POINT, decode_point)
+        found = list(self._decoded(ObjectKind.POINT, decode_point))
+        self.damaged_points = len(os.listdir(os.path.join(self.folder, ObjectKind.POINT.folder))) - len(found)
         return sorted(found, key=lambda point: (point.header.dataset, point.header.sequence))
 
     def entries(self, point: Point) -> Iterator[TreeEntry]:
@@ -203,11 +206,21 @@ def rescue(arguments: argparse.Namespace) -> int:
     """Do what was asked; return the exit code."""
     vault = Vault(arguments.vault, [_read_share(path) for path in arguments.share])
     points = vault.points()
+    code = DamageError.exit_code if vault.damaged_points else 0
     if arguments.point is None:
         for point in points:
             print(f"{point.header.dataset}@{point.header.sequence}\t{point.header.taken_at.isoformat()}")
-        return 0
-    chosen = _choose(points, PointSelector.parse(arguments.point), arguments.card)
+        return code
+    selector = PointSelector.parse(arguments.point)
+    chosen = _choose(points, selector, arguments.card)
+    if selector.sequence is not None:
+        code = 0
+    elif code:
+        _say(_("a damaged point may be a newer one: ask other copies of the vault, or name a point by its number"))
+    return _rescue_point(vault, chosen, arguments) or code
+
+
+def _rescue_point(vault: Vault, chosen: Point, arguments: argparse.Namespace) -> int:
     wanted = [os.fsencode(path).strip(b"/") for path in arguments.paths]
     entries = (entry for entry in vault.entries(chosen) if _is_wanted(entry, wanted))
     if arguments.to is None:

@@ -11,8 +11,8 @@ import click
 
 from jbackupd.cli.output import Frame, pass_frame, path_fields, show_path
 from jbackupd.cli.progress import Progress
-from jbackupd.cli.reading import header_fields, picked_point, tree_path
-from jbackupd.model.errors import NotFoundError
+from jbackupd.cli.reading import ENCODING, header_fields, picked_point, tree_path
+from jbackupd.model.errors import NotFoundError, UsageError
 from jbackupd.model.ids import PointSelector, TenantId
 from jbackupd.model.records import EntryType
 from jbackupd.model.texts import _
@@ -31,23 +31,30 @@ CONFLICTS = ("refuse", "skip", "newer", "overwrite", "rename")
 @click.argument("paths", nargs=-1, metavar="[PATH]...")
 @click.option("--to", "target", required=True, metavar="DIR", help=_("a new or empty folder"))
 @click.option("--conflict", type=click.Choice(CONFLICTS), default="refuse", help=_("what to do with what is there"))
+@click.option("--in-place", is_flag=True, help=_("make what is there right, and write only what differs"))
 @click.option("--resume", is_flag=True, help=_("go on with an interrupted restore"))
 @click.option("--allow-setuid", is_flag=True, help=_("keep setuid and setgid bits"))
 @click.option("--share", "shares", multiple=True, metavar="FILE", help=_("read with shares of the recovery key"))
 @click.option("--dry-run", is_flag=True, help=_("tell what would be restored, write nothing"))
+@ENCODING
 @pass_frame
 def restore(
-    frame: Frame, point: str, paths: tuple[str, ...], target: str, conflict: str, resume: bool, allow_setuid: bool,
-    shares: tuple[str, ...], dry_run: bool,
+    frame: Frame, point: str, paths: tuple[str, ...], target: str, conflict: str, in_place: bool, resume: bool,
+    allow_setuid: bool, shares: tuple[str, ...], dry_run: bool, encoding: str,
 ) -> int:
     """Restore; exit code 4 when something was damaged: it is named and was not placed."""
     from jbackupd.restore.options import Conflict, RestoreOptions
     from jbackupd.restore.place import restore as place
+    from jbackupd.runtime.heap import keep_freed_memory
 
+    keep_freed_memory()
     selector = PointSelector.parse(point)
-    wanted = tuple(tree_path(path) for path in paths)
+    wanted = tuple(tree_path(path, encoding) for path in paths)
+    if in_place and conflict != "refuse":
+        raise UsageError("--in-place and --conflict exclude each other", "choose one of them")
+    rule = Conflict.IN_PLACE if in_place else Conflict(conflict)
     with _opened(frame, selector, shares) as opened:
-        total = _wanted_bytes(opened, wanted)
+        total = _wanted_bytes(opened, wanted, encoding)
         if dry_run:
             document = {**header_fields(opened.stored), "to": target, **total, "dry_run": True}
             frame.emit(document, lambda: click.echo(_("{files} files, {size}").format(
@@ -55,7 +62,7 @@ def restore(
             )))
             return 0
         options = RestoreOptions(
-            wanted, Conflict(conflict), resume, opened.stored.label, allow_setuid, set_owner=os.geteuid() == 0
+            wanted, rule, resume, opened.stored.label, allow_setuid, set_owner=os.geteuid() == 0
         )
         with Progress(opened.stored.label, quiet=frame.quiet) as progress:
             result = place(
@@ -65,7 +72,7 @@ def restore(
         frame.emit(
             {**header_fields(opened.stored), "to": target, **_result_fields(result)}, lambda: _show(result, target)
         )
-        _say_what_is_missing(frame, result)
+        _say_what_is_missing(frame, result, encoding)
         return result.exit_code
 
 
@@ -86,23 +93,26 @@ def _keys(frame: Frame, tenant: TenantId, shares: tuple[str, ...]) -> KeySource:
     return open_keys(frame.settings(), tenant, recovery_seed(tenant, read_shares(shares)))
 
 
-def _wanted_bytes(point: OpenPoint, paths: tuple[bytes, ...]) -> dict[str, int]:
+def _wanted_bytes(point: OpenPoint, paths: tuple[bytes, ...], encoding: str) -> dict[str, int]:
     """Count what will be restored.
 
     Raises:
         NotFoundError: A path is not in the point.
     """
+    if not paths:
+        return {"files": point.body.statistics.files, "bytes": point.body.statistics.source_bytes}
     seen: set[bytes] = set()
     files = size = 0
     for entry in point.entries():
         above = [path for path in paths if entry.path == path or entry.path.startswith(path + b"/")]
         seen.update(above)
-        if (above or not paths) and entry.type is EntryType.FILE:
+        if above and entry.type is EntryType.FILE:
             files, size = files + 1, size + entry.size
     for path in paths:
         if path not in seen:
             raise NotFoundError(
-                "{point} has no {path}", "see 'jbackupd ls {point}'", point=point.stored.label, path=show_path(path)
+                "{point} has no {path}", "see 'jbackupd ls {point}'",
+                point=point.stored.label, path=show_path(path, encoding),
             )
     return {"files": files, "bytes": size}
 
@@ -110,12 +120,14 @@ def _wanted_bytes(point: OpenPoint, paths: tuple[bytes, ...]) -> dict[str, int]:
 def _result_fields(result: RestoreResult) -> dict[str, Any]:
     return {
         "files": result.files, "folders": result.folders, "symlinks": result.symlinks, "bytes": result.bytes,
-        "kept": result.kept, "skipped": result.skipped, "owners_not_set": result.owners_not_set,
+        "bytes_written": result.bytes_written, "kept": result.kept, "skipped": result.skipped,
+        "owners_not_set": result.owners_not_set,
         "setuid_dropped": result.setuid_dropped,
         "problems": [
             {**path_fields(problem.path), "code": problem.error.code, "message": str(problem.error)}
             for problem in result.problems
         ],
+        "problems_more": result.problems_more,
         "tree_error": None if result.tree_error is None else str(result.tree_error),
     }
 
@@ -127,7 +139,7 @@ def _show(result: RestoreResult, target: str) -> None:
     ))
 
 
-def _say_what_is_missing(frame: Frame, result: RestoreResult) -> None:
+def _say_what_is_missing(frame: Frame, result: RestoreResult, encoding: str) -> None:
     if result.kept:
         frame.say(_("{count} files were there already and right").format(count=result.kept))
     if result.skipped:
@@ -142,8 +154,10 @@ def _say_what_is_missing(frame: Frame, result: RestoreResult) -> None:
         ))
     for problem in result.problems:
         click.echo(_("not restored: {path}: {reason}").format(
-            path=show_path(problem.path), reason=problem.error.render(_(problem.error.message))
+            path=show_path(problem.path, encoding), reason=problem.error.render(_(problem.error.message))
         ), err=True)
+    if result.problems_more:
+        click.echo(_("not restored: {count} more").format(count=result.problems_more), err=True)
     if result.tree_error is not None:
         click.echo(_("the list of files is damaged; what it named before that was restored: {reason}").format(
             reason=result.tree_error.render(_(result.tree_error.message))

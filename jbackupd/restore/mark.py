@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import secrets
 from contextlib import suppress
 from dataclasses import dataclass
 
 from jbackupd.model.errors import RefusedError
 from jbackupd.restore.options import Conflict, RestoreOptions
+from jbackupd.restore.partial import new_partial
 from jbackupd.storage.beneath import Beneath, Inside, typing
 
 MARK = b".jb-restore-unfinished"
 MARK_BYTES_MAX = 4096
-_PARTIAL = re.compile(rb"\.jb-partial-[0-9a-f]{16}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +26,13 @@ class Mark:
 
     Attributes:
         point: As `RestoreOptions.label`.
-        conflict: The rule that it began with; it began in an empty folder when that is to refuse.
+        conflict: The rule that it began with.
+        was_empty: The folder held nothing when it began: what is there now is its own.
     """
 
     point: str
     conflict: Conflict
+    was_empty: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +59,14 @@ def begin(beneath: Beneath, options: RestoreOptions) -> Ground:
         mark = _read(top, beneath.path)
         if mark is not None and options.resume:
             _check_same(mark, options, beneath.path)
-            is_ours = mark.conflict is Conflict.REFUSE
-            return Ground(Conflict.OVERWRITE if is_ours else mark.conflict, is_ours)
+            return Ground(Conflict.OVERWRITE if mark.was_empty else mark.conflict, mark.was_empty)
         others = [name for name in top.names() if name != MARK]
-        if options.resume and others:
-            # No restore of ours is under way here: what is right is kept, what differs was changed by somebody.
-            return Ground(options.conflict, is_ours=False)
-        if options.conflict is Conflict.REFUSE and others:
+        if options.conflict is Conflict.REFUSE and others and not options.resume:
             _refuse(mark, beneath.path)
-        _write(top, Mark(options.label, options.conflict), beneath.path)
-        return Ground(options.conflict, options.conflict is Conflict.REFUSE)
+        # Resumed where no restore of ours is under way: what is right is kept, what differs was changed by
+        # somebody. Marked all the same: who is killed now has left half-done work.
+        _write(top, Mark(options.label, options.conflict, was_empty=not others), beneath.path)
+        return Ground(options.conflict, is_ours=not others)
 
 
 def end(beneath: Beneath) -> None:
@@ -79,16 +77,6 @@ def end(beneath: Beneath) -> None:
             top.remove(MARK)
             with typing("sync", MARK, beneath.path):
                 os.fsync(top.descriptor)
-
-
-def new_partial() -> bytes:
-    """Return a name for a file that is not yet whole."""
-    return b".jb-partial-" + secrets.token_hex(8).encode()
-
-
-def is_partial(name: bytes) -> bool:
-    """Tell whether a name is one of `new_partial`."""
-    return _PARTIAL.fullmatch(name) is not None
 
 
 def _refuse(mark: Mark | None, target: str) -> None:
@@ -119,7 +107,9 @@ def _read(top: Inside, target: str) -> Mark | None:
     try:
         with typing("read", MARK, target):
             fields = json.loads(os.read(descriptor, MARK_BYTES_MAX))
-        return Mark(str(fields["point"]), Conflict(fields["conflict"]))
+        conflict = Conflict(fields["conflict"])
+        # Version 0.1.0 did not write it: then only what refuses had begun in an empty folder for certain.
+        return Mark(str(fields["point"]), conflict, bool(fields.get("was_empty", conflict is Conflict.REFUSE)))
     except (ValueError, KeyError, TypeError) as error:
         raise RefusedError(
             "unable to restore into {target}: its mark of an unfinished restore is not readable",
@@ -130,7 +120,8 @@ def _read(top: Inside, target: str) -> Mark | None:
 
 
 def _write(top: Inside, mark: Mark, target: str) -> None:
-    text = json.dumps({"point": mark.point, "conflict": mark.conflict.value}) + "\n"
+    fields = {"point": mark.point, "conflict": mark.conflict.value, "was_empty": mark.was_empty}
+    text = json.dumps(fields) + "\n"
     partial = new_partial()
     descriptor = top.create(partial)
     try:

@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Protocol
 
 from jbackupd.codec.hashing import ContentHash
 from jbackupd.model.errors import JbackupdError
 from jbackupd.model.records import Extent, TreeEntry
+
+
+class ContentReading(Protocol):
+    """A reading that was planned; used by one thread, closed by whoever planned it."""
+
+    def read(self, extents: Iterable[Extent]) -> Iterator[bytes]:
+        """Yield bytes; raises DamageError."""
+        ...
+
+    def skip(self, extents: Iterable[Extent]) -> None:
+        """Pass over what was announced and is not needed."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what was planned; may be called twice."""
+        ...
 
 
 class RestorablePoint(Protocol):
@@ -21,8 +37,8 @@ class RestorablePoint(Protocol):
         """Yield the entries in path order; raises DamageError."""
         ...
 
-    def read(self, extents: Iterable[Extent]) -> Iterator[bytes]:
-        """Yield bytes; raises DamageError."""
+    def expect(self, extents: Iterable[Extent]) -> ContentReading:
+        """Hear what will be read next, in this order; looks at no more of it than is worth planning."""
         ...
 
 
@@ -39,6 +55,8 @@ class Conflict(Enum):
     """What is there is replaced."""
     RENAME = "rename"
     """What is there is kept under another name."""
+    IN_PLACE = "in-place"
+    """What is there becomes what the point has, and only what differs is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +80,10 @@ class RestoreOptions:
     set_owner: bool = False
 
 
+PROBLEMS_MAX = 10_000
+"""A target that takes no file at all must not fill memory with a million reasons."""
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """Something that was not restored as it was."""
@@ -71,16 +93,37 @@ class Problem:
 
 
 @dataclass(slots=True)
+class Tally:
+    """Counts of some entries, as in `RestoreResult`; of one thread."""
+
+    files: int = 0
+    folders: int = 0
+    symlinks: int = 0
+    bytes: int = 0
+    bytes_written: int = 0
+    kept: int = 0
+    skipped: int = 0
+    owners_not_set: int = 0
+    setuid_dropped: int = 0
+
+
+_COUNTED = tuple(one.name for one in fields(Tally))
+
+
+@dataclass(slots=True)
 class RestoreResult:
     """What was restored; everything counted was durable when the restore returned.
 
     Attributes:
         bytes: Of the files that were placed.
         bytes_read: For files that were placed, are under way, or failed: how far the work is.
+        bytes_written: Of the files that were placed: less than `bytes` where a file was changed in place.
         kept: Files that were there already and right.
         skipped: Files that were left as they were because of the conflict rule.
         owners_not_set: Entries that now belong to who restored them.
         setuid_dropped: Files whose setuid or setgid bit was taken away.
+        problems: At most PROBLEMS_MAX.
+        problems_more: How many there were beyond those.
     """
 
     files: int = 0
@@ -88,19 +131,35 @@ class RestoreResult:
     symlinks: int = 0
     bytes: int = 0
     bytes_read: int = 0
+    bytes_written: int = 0
     kept: int = 0
     skipped: int = 0
     owners_not_set: int = 0
     setuid_dropped: int = 0
     problems: list[Problem] = field(default_factory=list)
+    problems_more: int = 0
     tree_error: JbackupdError | None = None
     """Set when the point's tree could not be read to its end."""
+    _codes: set[int] = field(default_factory=set)
+
+    def note(self, problems: Iterable[Problem]) -> None:
+        """Note what was not restored as it was."""
+        for problem in problems:
+            self._codes.add(problem.error.exit_code)
+            if len(self.problems) < PROBLEMS_MAX:
+                self.problems.append(problem)
+            else:
+                self.problems_more += 1
+
+    def count(self, more: Tally) -> None:
+        """Add what some files came to."""
+        for name in _COUNTED:
+            setattr(self, name, getattr(self, name) + getattr(more, name))
 
     @property
     def exit_code(self) -> int:
         """0, or the exit code of the gravest problem: damage before anything else."""
-        errors = [problem.error for problem in self.problems]
+        codes = set(self._codes)
         if self.tree_error is not None:
-            errors.append(self.tree_error)
-        codes = {error.exit_code for error in errors}
+            codes.add(self.tree_error.exit_code)
         return 4 if 4 in codes else max(codes, default=0)

@@ -10,16 +10,17 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing, nullcontext
 
 from jbackupd.model.errors import DamageError, JbackupdError, NoSpaceError, RefusedError, StorageError
 from jbackupd.model.records import EntryType, TreeEntry
 from jbackupd.restore.mark import MARK, begin, end
-from jbackupd.restore.options import Problem, RestorablePoint, RestoreOptions, RestoreResult
+from jbackupd.restore.options import ContentReading, Problem, RestorablePoint, RestoreOptions, RestoreResult
 from jbackupd.restore.placing import Placer
-from jbackupd.restore.watching import WatchedPoint, was_stopped
+from jbackupd.restore.spool import Spool
+from jbackupd.restore.watching import Watch, was_stopped
 from jbackupd.storage.beneath import Beneath
 
 WORKERS = 2
@@ -55,10 +56,11 @@ def restore(
     options = options or RestoreOptions()
     _make_target(target)
     with closing(Beneath(target)) as beneath:
-        watched = WatchedPoint(point)
-        placer = Placer(beneath, watched, options, begin(beneath, options))
-        run = _Restore(watched, placer, options, progress, stopped)
-        run.place_all()
+        watch = Watch()
+        placer = Placer(beneath, point, options, begin(beneath, options), watch)
+        with closing(Spool(beneath)) as folders, closing(Spool(beneath)) as symlinks:
+            run = _Restore(point, placer, options, watch, folders, symlinks)
+            run.place_all(progress, stopped)
         end(beneath)
         return run.result
 
@@ -77,45 +79,59 @@ class _Restore:
     """One restore; the tree is read on the caller's thread, files are written by workers."""
 
     def __init__(
-        self, point: WatchedPoint, placer: Placer, options: RestoreOptions,
-        progress: Callable[[RestoreResult], None], stopped: Callable[[], bool],
+        self, point: RestorablePoint, placer: Placer, options: RestoreOptions, watch: Watch, folders: Spool,
+        symlinks: Spool,
     ) -> None:
         self._point = point
         self._placer = placer
         self._options = options
-        self._progress = progress
-        self._stopped = stopped
-        self._folders: list[TreeEntry] = []
-        self._symlinks: list[TreeEntry] = []
-        self._under_way: deque[Future[list[Problem]]] = deque()
+        self._watch = watch
+        self._folders = folders
+        self._symlinks = symlinks
+        self._under_way: deque[tuple[Future[list[Problem]], ContentReading | None]] = deque()
         self._small = threading.Lock()
         self.result = placer.result
 
-    def place_all(self) -> None:
+    def place_all(self, progress: Callable[[RestoreResult], None], stopped: Callable[[], bool]) -> None:
         """Place everything that was asked for.
 
         Raises:
             NoSpaceError: The target's disk is full.
             RefusedError: It was stopped.
         """
+
+        def tell() -> None:
+            self.result.bytes_read = self._watch.bytes_read
+            progress(self.result)
+
+        def look() -> None:
+            tell()
+            if stopped():
+                raise was_stopped()
+
         if self._options.resume:
             self._placer.remove_leftovers(b"")
         with ThreadPoolExecutor(WORKERS, "restore") as workers:
             try:
                 for batch in self._batches():
-                    if self._stopped():
+                    if stopped():
                         raise was_stopped()
-                    self._under_way.append(workers.submit(self._place_files, batch))
+                    reading = self._planned(batch)
+                    self._under_way.append((workers.submit(self._place_files, batch, reading), reading))
                     if len(self._under_way) > BATCHES_AHEAD:
-                        self._settle_oldest()
+                        self._settle_oldest(look)
                 while self._under_way:
-                    self._settle_oldest()
+                    self._settle_oldest(look)
             except BaseException:
-                self._point.end()
+                self._watch.end()
                 workers.shutdown(cancel_futures=True)
+                for _, planned in self._under_way:
+                    if planned is not None:
+                        planned.close()
                 raise
-        self._guarded(self._symlinks, self._placer.place_symlink)
-        self._guarded(list(reversed(self._folders)), self._placer.finish_folder)
+        self._guarded(self._symlinks.forward(), self._placer.place_symlink)
+        self._guarded(self._folders.backward(), self._placer.finish_folder)
+        tell()
 
     def _batches(self) -> Iterator[list[TreeEntry]]:
         """Make folders at once; gather files into batches; keep symlinks for later."""
@@ -123,12 +139,11 @@ class _Restore:
         size = 0
         for entry in self._wanted():
             if entry.path == MARK:
-                self.result.problems.append(Problem(entry.path, _is_mark()))
+                self.result.note([Problem(entry.path, _is_mark())])
             elif entry.type is EntryType.FOLDER:
-                self._guarded([entry], self._placer.make_folder)
-                self._folders.append(entry)
+                self._guarded([entry], self._make_folder)
             elif entry.type is EntryType.SYMLINK:
-                self._symlinks.append(entry)
+                self._symlinks.add(entry)
             else:
                 batch.append(entry)
                 size += entry.size
@@ -149,32 +164,36 @@ class _Restore:
         except DamageError as error:
             self.result.tree_error = error
 
-    def _place_files(self, batch: list[TreeEntry]) -> list[Problem]:
+    def _make_folder(self, entry: TreeEntry) -> None:
+        if self._placer.make_folder(entry):
+            self._folders.add(entry)
+
+    def _planned(self, batch: list[TreeEntry]) -> ContentReading | None:
+        """Plan what a batch needs, while earlier ones are being placed."""
+        if not self._placer.needs_everything:
+            return None
+        return self._point.expect(extent for entry in batch for extent in entry.extents)
+
+    def _place_files(self, batch: list[TreeEntry], reading: ContentReading | None) -> list[Problem]:
         small = sum(entry.size for entry in batch) < SMALL_BYTES * len(batch)
-        with self._small if small else nullcontext():
-            return self._placer.place_files(batch)
+        with closing(reading) if reading is not None else nullcontext(), self._small if small else nullcontext():
+            return self._placer.place_files(batch, reading)
 
-    def _settle_oldest(self) -> None:
-        oldest = self._under_way.popleft()
+    def _settle_oldest(self, look: Callable[[], None]) -> None:
+        oldest, _ = self._under_way.popleft()
         while not wait([oldest], LOOK_SECONDS).done:
-            self._report()
-            if self._stopped():
-                raise was_stopped()
-        self.result.problems += oldest.result()
-        self._report()
+            look()
+        self.result.note(oldest.result())
+        look()
 
-    def _report(self) -> None:
-        self.result.bytes_read = self._point.bytes_read
-        self._progress(self.result)
-
-    def _guarded(self, entries: list[TreeEntry], deed: Callable[[TreeEntry], None]) -> None:
+    def _guarded(self, entries: Iterable[TreeEntry], deed: Callable[[TreeEntry], None]) -> None:
         for entry in entries:
             try:
                 deed(entry)
             except NoSpaceError:
                 raise
             except JbackupdError as error:
-                self.result.problems.append(Problem(entry.path, error))
+                self.result.note([Problem(entry.path, error)])
 
 
 def _is_mark() -> JbackupdError:

@@ -5,20 +5,31 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
+from contextlib import closing, nullcontext, suppress
 from itertools import groupby
 
 from jbackupd.model.errors import ConfinementError, DamageError, JbackupdError, NoSpaceError, StorageError
 from jbackupd.model.records import EntryType, TreeEntry
-from jbackupd.restore.mark import Ground, is_partial, new_partial
-from jbackupd.restore.options import Conflict, Problem, RestorablePoint, RestoreOptions, RestoreResult
+from jbackupd.restore.attributes import Attributes
+from jbackupd.restore.changing import Changer
+from jbackupd.restore.inplace import digest_of
+from jbackupd.restore.mark import Ground
+from jbackupd.restore.options import (
+    Conflict,
+    ContentReading,
+    Problem,
+    RestorablePoint,
+    RestoreOptions,
+    RestoreResult,
+    Tally,
+)
+from jbackupd.restore.partial import is_partial, new_partial
+from jbackupd.restore.watching import Watch
 from jbackupd.storage.beneath import Beneath, Inside, typing
 
 KEPT_SUFFIX = b".jb-before-restore"
 NAME_BYTES_MAX = 255
-_SPECIAL_BITS = stat.S_ISUID | stat.S_ISGID
-_READ_BYTES = 1024 * 1024
 
 
 class Placer:
@@ -29,21 +40,29 @@ class Placer:
         point: Gives contents.
         options: How.
         ground: What is in the target.
+        watch: Counts what is read, and stops it.
     """
 
-    def __init__(self, beneath: Beneath, point: RestorablePoint, options: RestoreOptions, ground: Ground) -> None:
+    def __init__(
+        self, beneath: Beneath, point: RestorablePoint, options: RestoreOptions, ground: Ground, watch: Watch
+    ) -> None:
         self._beneath = beneath
         self._point = point
         self._options = options
+        self._watch = watch
+        self._attributes = Attributes(options)
+        self._changer = Changer(beneath, point, self._attributes, watch)
         self._rule = ground.rule
         # What replaces something that people use is durable first: a power cut must not leave neither.
         self._durable = not ground.is_ours
-        self._untouched: set[bytes] = set()
+        self._looks = options.resume or ground.rule is Conflict.IN_PLACE
         self._lock = threading.Lock()
         self.result = RestoreResult()
+        self.needs_everything = ground.is_ours and not options.resume
+        """Every file will be read: it is worth planning ahead for all of them."""
 
-    def make_folder(self, entry: TreeEntry) -> None:
-        """Make a folder, writable for us until `finish_folder`.
+    def make_folder(self, entry: TreeEntry) -> bool:
+        """Make a folder, writable for us until `finish_folder`; return whether that is to be called.
 
         Raises:
             ConfinementError: There is a symlink in its place.
@@ -51,32 +70,38 @@ class Placer:
         """
         above, name = _split(entry.path)
         with self._beneath.inside(above) as inside:
-            is_new = inside.make_folder(name, reopen=self._options.resume)
-        if not is_new and self._rule in (Conflict.SKIP, Conflict.NEWER):
-            self._untouched.add(entry.path)
+            is_new = inside.make_folder(name, reopen=self._looks)
         if not is_new and self._options.resume:
             self.remove_leftovers(entry.path)
-        self._count(folders=1)
+        self._count(Tally(folders=1))
+        return is_new or self._rule not in (Conflict.SKIP, Conflict.NEWER)
 
-    def place_files(self, entries: Sequence[TreeEntry]) -> list[Problem]:
+    def place_files(self, entries: Sequence[TreeEntry], reading: ContentReading | None) -> list[Problem]:
         """Write files, or keep those that are there and right; return what could not be.
 
         A folder is opened once for all that lies in it: with each file alone it takes half as long again.
+
+        Args:
+            reading: Planned for all of their contents, in their order; without one each file is planned by itself.
 
         Raises:
             NoSpaceError: The target's disk is full.
         """
         problems: list[Problem] = []
-        for above, group in groupby(entries, key=lambda entry: _split(entry.path)[0]):
-            waiting = list(group)
-            try:
-                with self._beneath.inside(above) as inside:
-                    while waiting:
-                        problems += self._attempt(inside, waiting.pop(0))
-            except NoSpaceError:
-                raise
-            except JbackupdError as error:
-                problems += [Problem(entry.path, error) for entry in waiting]
+        tally = Tally()
+        try:
+            for above, group in groupby(entries, key=lambda entry: _split(entry.path)[0]):
+                waiting = list(reversed(list(group)))
+                try:
+                    with self._beneath.inside(above) as inside:
+                        while waiting:
+                            problems += self._attempt(inside, waiting.pop(), reading, tally)
+                except NoSpaceError:
+                    raise
+                except JbackupdError as error:
+                    problems += [Problem(entry.path, error) for entry in reversed(waiting)]
+        finally:
+            self._count(tally)
         return problems
 
     def place_symlink(self, entry: TreeEntry) -> None:
@@ -86,27 +111,34 @@ class Placer:
             ConfinementError: Its own path would leave the target; where it points to is its own business.
         """
         above, name = _split(entry.path)
+        tally = Tally()
         with self._beneath.inside(above) as inside:
             present = inside.status(name)
-            if present is not None:
-                if self._is_settled(inside, name, entry, present):
-                    return
-                if self._rule is not Conflict.RENAME:
-                    inside.remove(name)
-            inside.symlink(name, entry.target)
-            self._count(symlinks=1)
-            if self._owner_wanted(entry):
-                try:
-                    inside.set_link_owner(name, entry.uid, entry.gid)
-                except StorageError:
-                    self._count(owners_not_set=1)
-            inside.set_link_time(name, entry.mtime_ns)
+            try:
+                if present is not None:
+                    if self._is_settled(inside, name, entry, present, tally):
+                        return
+                    if self._rule is not Conflict.RENAME:
+                        inside.remove(name)
+                inside.symlink(name, entry.target)
+                tally.symlinks += 1
+                if self._attributes.owner_wanted(entry, tally):
+                    try:
+                        inside.set_link_owner(name, entry.uid, entry.gid)
+                    except StorageError:
+                        tally.owners_not_set += 1
+                inside.set_link_time(name, entry.mtime_ns)
+            finally:
+                self._count(tally)
 
     def finish_folder(self, entry: TreeEntry) -> None:
         """Give a folder its owner, mode and time; everything in it is done."""
-        if entry.path not in self._untouched:
-            with self._beneath.inside(entry.path) as inside:
-                self._set_metadata(inside.descriptor, entry)
+        tally = Tally()
+        with self._beneath.inside(entry.path) as inside:
+            try:
+                self._attributes.set(inside.descriptor, entry, tally)
+            finally:
+                self._count(tally)
 
     def remove_leftovers(self, folder: bytes) -> None:
         """Remove the partial files that an interrupted restore left in a folder; b"" is the target itself."""
@@ -114,32 +146,32 @@ class Placer:
             for name in filter(is_partial, inside.names()):
                 inside.remove(name)
 
-    def _attempt(self, inside: Inside, entry: TreeEntry) -> list[Problem]:
+    def _attempt(
+        self, inside: Inside, entry: TreeEntry, reading: ContentReading | None, tally: Tally
+    ) -> Iterable[Problem]:
         try:
-            self._place_file(inside, entry)
+            self._place_file(inside, entry, reading, tally)
         except NoSpaceError:
             raise
         except JbackupdError as error:
-            return [Problem(entry.path, error)]
-        return []
+            return (Problem(entry.path, error),)
+        return ()
 
-    def _place_file(self, inside: Inside, entry: TreeEntry) -> None:
+    def _place_file(self, inside: Inside, entry: TreeEntry, reading: ContentReading | None, tally: Tally) -> None:
         name = _split(entry.path)[1]
         present = inside.status(name)
-        if present is not None and self._is_settled(inside, name, entry, present):
+        if self._rule is Conflict.IN_PLACE and self._changer.change(inside, name, entry, present, tally):
+            return
+        if present is not None and self._is_settled(inside, name, entry, present, tally):
+            if reading is not None:
+                reading.skip(entry.extents)
             return
         partial = new_partial()
         descriptor = inside.create(partial)
-        imperfect: StorageError | None = None
         try:
             with typing("write", entry.path, self._beneath.path):
-                self._write(descriptor, entry)
-                try:
-                    self._set_metadata(descriptor, entry)
-                except StorageError as error:
-                    imperfect = error
-                if self._durable:
-                    os.fsync(descriptor)
+                self._write(descriptor, entry, reading)
+            imperfect = self._finish_file(descriptor, entry, tally)
             inside.rename(partial, name)
         except JbackupdError:
             with suppress(JbackupdError):
@@ -147,68 +179,49 @@ class Placer:
             raise
         finally:
             os.close(descriptor)
-        self._count(files=1, bytes=entry.size)
+        tally.files += 1
+        tally.bytes += entry.size
+        tally.bytes_written += entry.size
         if imperfect is not None:
             # A right content without its mode or time is better than none.
             raise imperfect
 
-    def _write(self, descriptor: int, entry: TreeEntry) -> None:
+    def _write(self, descriptor: int, entry: TreeEntry, reading: ContentReading | None) -> None:
         digest = self._point.content_hash.file_digest()
-        for piece in self._point.read(entry.extents):
-            digest.update(piece)
-            view = memoryview(piece)
-            while view:
-                view = view[os.write(descriptor, view) :]
+        planned = closing(self._point.expect(entry.extents)) if reading is None else nullcontext(reading)
+        with planned as content:
+            for piece in content.read(entry.extents):
+                self._watch.note(len(piece))
+                digest.update(piece)
+                view = memoryview(piece)
+                while view:
+                    view = view[os.write(descriptor, view) :]
         if digest.digest() != entry.digest:
             raise DamageError(
                 "the content of {path} is not what was taken", "fetch the damaged objects again from a peer",
                 path=os.fsdecode(entry.path),
             )
 
-    def _set_metadata(self, descriptor: int, entry: TreeEntry) -> None:
-        """Set owner, mode and time.
+    def _finish_file(self, descriptor: int, entry: TreeEntry, tally: Tally) -> StorageError | None:
+        """Set a whole file's attributes; return what could not be."""
+        imperfect = self._attributes.attempt(descriptor, entry, tally)
+        if self._durable:
+            with typing("sync", entry.path, self._beneath.path):
+                os.fsync(descriptor)
+        return imperfect
 
-        Raises:
-            StorageError: Mode or time could not be set; an owner that could not is counted.
-        """
-        mode = entry.mode
-        keeps_special = self._options.allow_setuid or entry.type is not EntryType.FILE
-        if self._owner_wanted(entry):
-            try:
-                os.fchown(descriptor, entry.uid, entry.gid)
-            except OSError:
-                # As on FAT, or a network drive. Its program would run as somebody else now.
-                self._count(owners_not_set=1)
-                keeps_special = False
-        if mode & _SPECIAL_BITS and not keeps_special:
-            mode &= ~_SPECIAL_BITS
-            self._count(setuid_dropped=1)
-        try:
-            os.fchmod(descriptor, mode)
-            os.utime(descriptor, ns=(entry.mtime_ns, entry.mtime_ns))
-        except (OSError, OverflowError) as error:
-            raise StorageError(
-                "unable to set mode and time of {path}: {reason}", "its content is right",
-                path=os.fsdecode(entry.path), reason=error,
-            ) from error
-
-    def _owner_wanted(self, entry: TreeEntry) -> bool:
-        if self._options.set_owner:
-            return True
-        if (entry.uid, entry.gid) != (os.geteuid(), os.getegid()):
-            self._count(owners_not_set=1)
-        return False
-
-    def _is_settled(self, inside: Inside, name: bytes, entry: TreeEntry, present: os.stat_result) -> bool:
+    def _is_settled(
+        self, inside: Inside, name: bytes, entry: TreeEntry, present: os.stat_result, tally: Tally
+    ) -> bool:
         """Decide about something that is there; true when it stays, moved away or counted otherwise."""
         if self._is_right(inside, name, entry, present):
-            self._count(kept=1)
+            tally.kept += 1
             return True
         stays = self._rule is Conflict.SKIP or (
             self._rule is Conflict.NEWER and present.st_mtime_ns >= entry.mtime_ns
         )
         if stays:
-            self._count(skipped=1)
+            tally.skipped += 1
         elif stat.S_ISDIR(present.st_mode) or self._rule is Conflict.REFUSE:
             raise ConfinementError(
                 "unable to restore {path}: something else is there", "restore into a new, empty folder",
@@ -220,7 +233,7 @@ class Placer:
 
     def _is_right(self, inside: Inside, name: bytes, entry: TreeEntry, present: os.stat_result) -> bool:
         """Tell whether an interrupted restore has placed this already; a file's bytes decide."""
-        if not self._options.resume:
+        if not self._looks:
             return False
         if entry.type is EntryType.SYMLINK and stat.S_ISLNK(present.st_mode):
             with typing("read", entry.path, self._beneath.path):
@@ -230,20 +243,16 @@ class Placer:
             return False
         if (present.st_size, present.st_mtime_ns) != (entry.size, entry.mtime_ns):
             return False
-        digest = self._point.content_hash.file_digest()
         descriptor = inside.open_file(name)
         try:
             with typing("read", entry.path, self._beneath.path):
-                while piece := os.read(descriptor, _READ_BYTES):
-                    digest.update(piece)
+                return digest_of(descriptor, self._point.content_hash) == entry.digest
         finally:
             os.close(descriptor)
-        return digest.digest() == entry.digest
 
-    def _count(self, **more: int) -> None:
+    def _count(self, tally: Tally) -> None:
         with self._lock:
-            for name, number in more.items():
-                setattr(self.result, name, getattr(self.result, name) + number)
+            self.result.count(tally)
 
 
 def _split(path: bytes) -> tuple[bytes, bytes]:

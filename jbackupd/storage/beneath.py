@@ -16,6 +16,7 @@ import platform
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import TracebackType
 
 from jbackupd.model.errors import ConfinementError, InvariantError, NoSpaceError, NotFoundError, StorageError
 
@@ -24,6 +25,7 @@ _RESOLVE_NO_MAGICLINKS, _RESOLVE_NO_SYMLINKS, _RESOLVE_BENEATH = 0x02, 0x04, 0x0
 _RESOLVE = _RESOLVE_NO_MAGICLINKS | _RESOLVE_NO_SYMLINKS | _RESOLVE_BENEATH
 _PATH_BYTES_MAX = 4000
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -87,17 +89,17 @@ class Inside:
             except FileNotFoundError:
                 return None
 
-    def create(self, name: bytes) -> int:
+    def create(self, name: bytes, *, readable: bool = False) -> int:
         """Create a new file, mode 0600, and return its descriptor."""
         with self._typing("create", name):
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            return os.open(name, flags, 0o600, dir_fd=self.descriptor)
+            access = os.O_RDWR if readable else os.O_WRONLY
+            return os.open(name, access | _NEW_FILE, 0o600, dir_fd=self.descriptor)
 
-    def open_file(self, name: bytes) -> int:
-        """Open an existing file for reading and return its descriptor; a FIFO does not block."""
+    def open_file(self, name: bytes, *, writable: bool = False) -> int:
+        """Open an existing file and return its descriptor; a FIFO does not block."""
         with self._typing("open", name):
-            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            return os.open(name, flags, dir_fd=self.descriptor)
+            access = os.O_RDWR if writable else os.O_RDONLY
+            return os.open(name, access | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self.descriptor)
 
     def make_folder(self, name: bytes, *, reopen: bool = False) -> bool:
         """Create a folder, mode 0700, if there is none; return whether it is new.
@@ -131,6 +133,11 @@ class Inside:
             _check_name(target)
             os.rename(source, target, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
 
+    def sync(self) -> None:
+        """Make the names in the folder durable."""
+        with typing("sync", self._path or b".", self._target):
+            os.fsync(self.descriptor)
+
     def remove(self, name: bytes) -> None:
         """Remove a file or a symlink."""
         with self._typing("remove", name):
@@ -151,11 +158,8 @@ class Inside:
         with self._typing("change", name):
             os.utime(name, ns=(mtime_ns, mtime_ns), dir_fd=self.descriptor, follow_symlinks=False)
 
-    @contextmanager
-    def _typing(self, verb: str, name: bytes) -> Iterator[None]:
-        with typing(verb, self._path + b"/" + name if self._path else name, self._target):
-            _check_name(name)
-            yield
+    def _typing(self, verb: str, name: bytes) -> _Typing:
+        return _Typing(verb, self._path, self._target, name)
 
 
 class Beneath:
@@ -225,13 +229,37 @@ class Beneath:
                 raise OSError(code, os.strerror(code))
 
 
-@contextmanager
-def typing(verb: str, path: bytes, target: str) -> Iterator[None]:
-    """Turn what the system says about a path below a target into an error of ours."""
-    try:
-        yield
-    except (OSError, OverflowError) as error:
-        raise _typed(error, verb, path, target) from error
+class _Typing:
+    """Types what the system says. Not a generator: each of a million small files passes five of these."""
+
+    __slots__ = ("_name", "_path", "_target", "_verb")
+
+    def __init__(self, verb: str, path: bytes, target: str, name: bytes | None = None) -> None:
+        self._verb = verb
+        self._path = path
+        self._target = target
+        self._name = name
+
+    def __enter__(self) -> None:
+        if self._name is not None:
+            try:
+                _check_name(self._name)
+            except OSError as error:
+                self.__exit__(OSError, error, None)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, (OSError, OverflowError)):
+            path = self._path
+            if self._name is not None:
+                path = path + b"/" + self._name if path else self._name
+            raise _typed(error, self._verb, path, self._target) from error
+
+
+def typing(verb: str, path: bytes, target: str) -> _Typing:
+    """Turn what the system says about a path below a target into an error of ours, within a `with` block."""
+    return _Typing(verb, path, target)
 
 
 def _check_name(name: bytes) -> None:

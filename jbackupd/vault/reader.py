@@ -90,7 +90,8 @@ class FrameReader:
         self._catalog = catalog
         self._keys = keys
         self._tenant = tenant
-        self._lock = threading.Lock()
+        # Reentrant: a generator that is collected while this is held ends its reading on this very thread.
+        self._lock = threading.RLock()
         self._cache = FrameCache(cache_bytes)
         self._planned: dict[FrameId, _Planned] = {}
         self._openers: OrderedDict[ObjectName, PackOpener] = OrderedDict()
@@ -267,15 +268,15 @@ class FrameReader:
 
     def _prefix(self, bases: Sequence[Extent], depth: int) -> bytes | memoryview:
         """Return the stretches of bases one after another; one alone is not copied."""
-        unplanned = {base.frame for base in bases if base.frame not in self._planned}
+        unplanned = {base.frame for base in bases if not self._is_known(base.frame)}
         places = self._catalog.find_frames(unplanned) if unplanned else {}
-        pieces: list[memoryview] = []
-        for base in bases:
-            data = memoryview(self._frame(base.frame, places.get(base.frame), depth + 1))
-            piece = data[base.offset : base.offset + base.length]
-            if len(piece) != base.length:
-                raise DamageError("an extent reaches beyond its frame")
-            pieces.append(piece)
+        found: dict[FrameId, bytes] = {}
+        # Neighbours share bases: what another thread decodes just now is waited for last.
+        for frame in sorted({base.frame for base in bases}, key=self._under_way.__contains__):
+            found[frame] = self._frame(frame, places.get(frame), depth + 1)
+        pieces = [memoryview(found[base.frame])[base.offset : base.offset + base.length] for base in bases]
+        if any(len(piece) != base.length for piece, base in zip(pieces, bases, strict=True)):
+            raise DamageError("an extent reaches beyond its frame")
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _sealed(self, place: FramePlace, planned: _Planned | None) -> bytes:

@@ -57,6 +57,15 @@ class EvilPoint:
     def entries(self) -> Iterator[TreeEntry]:
         yield from self._entries
 
+    def expect(self, extents: Iterable[Extent]) -> EvilPoint:
+        return self
+
+    def skip(self, extents: Iterable[Extent]) -> None:
+        """Nothing was planned."""
+
+    def close(self) -> None:
+        """Nothing was planned."""
+
     def read(self, extents: Iterable[Extent]) -> Iterator[bytes]:
         yield EVIL
 

@@ -75,9 +75,20 @@ def test_malformed_objects_with_right_names_hinder_nothing(
     for kind in (ObjectKind.POINT, ObjectKind.KEY, ObjectKind.INDEX):
         for body in (b"", encode_header(kind), encode_header(kind) + msgspec.msgpack.encode([1, 2, 3])):
             (site.folder / "vaults" / "imari" / kind.folder / name_of(body).hex()).write_bytes(body)
-    assert call("imari/juki", "--to", str(work / "out")) == 0
+    assert call("imari/juki@1", "--to", str(work / "out")) == 0
     assert contents(work / "out") == CONTENTS
     assert capsys.readouterr().err.count("damaged") == 9
+
+
+def test_a_damaged_point_is_passed_over_but_not_in_silence(
+    site: Site, work: Path, call: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (site.folder / "vaults" / "imari" / "points" / ("00" * 32)).write_bytes(b"what was the newest point")
+    assert call() == 4
+    assert capsys.readouterr().out.startswith("imari/juki@1\t")
+    assert call("imari/juki", "--to", str(work / "out")) == 4
+    assert contents(work / "out") == CONTENTS
+    assert "a damaged point may be a newer one" in capsys.readouterr().err
 
 
 def test_a_full_disk_ends_a_rescue_with_its_own_exit_code_and_leaves_no_half_file(

@@ -38,6 +38,15 @@ class MemoryPoint:
         if self._tree_error:
             raise DamageError("the tree is damaged")
 
+    def expect(self, extents: Iterable[Extent]) -> MemoryPoint:
+        return self
+
+    def skip(self, extents: Iterable[Extent]) -> None:
+        """Nothing was planned."""
+
+    def close(self) -> None:
+        """Nothing was planned."""
+
     def read(self, extents: Iterable[Extent]) -> Iterator[bytes]:
         for extent in extents:
             data = self._contents.get(extent.frame)
