@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jbackupd.cli.output import Frame, pass_frame
-from jbackupd.model.errors import DamageError, NotFoundError, UsageError
+from jbackupd.model.errors import DamageError, NotFoundError, RefusedError, UsageError
 from jbackupd.model.texts import _, counted, language
 
 if TYPE_CHECKING:
+    from jbackupd.desk.accounts import Accounts
     from jbackupd.desk.app import DeskSettings
     from jbackupd.storage.chain import ChainReport, Entry
 
@@ -72,7 +73,6 @@ def serve(frame: Frame, title: str | None, certificate: str | None, private_key:
     """Serve the loaded data."""
     import os
 
-    from jbackupd.desk.accounts import load_accounts
     from jbackupd.desk.app import DeskSettings
     from jbackupd.desk.audit import open_audit
     from jbackupd.model.clock import SystemClock
@@ -80,7 +80,7 @@ def serve(frame: Frame, title: str | None, certificate: str | None, private_key:
 
     settings = frame.settings()
     files = PosixFiles(settings.site.state)
-    accounts = load_accounts(files, ACCOUNTS)
+    accounts = _accounts(frame)
     if not accounts:
         raise NotFoundError("the desk has no account yet", "make one with 'jbackupd desk account add NAME'")
     names = [tenant.name or tenant.id for tenant in settings.tenants]
@@ -115,17 +115,51 @@ def account() -> None:
     """Hold the commands of accounts."""
 
 
-@account.command("add", help=_("Make an account, or give it a new password; the password is shown once."))
+@account.command("add", help=_("Make an account; its password is shown once."))
 @click.argument("name")
 @pass_frame
 def add(frame: Frame, name: str) -> None:
-    """Make an account with a generated password."""
-    from jbackupd.desk.accounts import Account, generate_password, load_accounts, save_accounts
+    """Make an account with a generated password; exit code 5 if there is one of this name."""
+    accounts = _accounts(frame)
+    if name in accounts.names:
+        # A second clerk of one name would lock the first one out, and nobody would be told.
+        raise RefusedError(
+            "the desk has an account {name!r} already",
+            "choose another name; 'jbackupd desk account reset' gives this one a new password", name=name,
+        )
+    _give_password(frame, accounts, name)
+
+
+@account.command("reset", help=_("Give an account a new password; it is shown once, the old one is no longer taken."))
+@click.argument("name")
+@pass_frame
+def reset(frame: Frame, name: str) -> None:
+    """Draw an account's password anew."""
+    accounts = _accounts(frame)
+    _check_known(accounts, name)
+    _give_password(frame, accounts, name)
+    frame.say(_("a desk that is open takes the old password until it is started again"))
+
+
+def _accounts(frame: Frame) -> Accounts:
+    from jbackupd.desk.accounts import load_accounts
     from jbackupd.storage.files import PosixFiles
 
-    files = PosixFiles(frame.settings().site.state)
+    return load_accounts(PosixFiles(frame.settings().site.state), ACCOUNTS)
+
+
+def _check_known(accounts: Accounts, name: str) -> None:
+    if name not in accounts.names:
+        raise NotFoundError("the desk has no account {name!r}", "jbackupd desk account list shows them", name=name)
+
+
+def _give_password(frame: Frame, accounts: Accounts, name: str) -> None:
+    from jbackupd.desk.accounts import Account, generate_password, save_accounts
+    from jbackupd.storage.files import PosixFiles
+
     password = generate_password()
-    accounts = load_accounts(files, ACCOUNTS).with_account(Account.make(name, password))
+    accounts = accounts.with_account(Account.make(name, password))
+    files = PosixFiles(frame.settings().site.state)
     files.make_folder("desk")
     save_accounts(files, ACCOUNTS, accounts)
     frame.emit({"account": name, "password": password}, lambda: click.echo(
@@ -138,24 +172,19 @@ def add(frame: Frame, name: str) -> None:
 @pass_frame
 def remove(frame: Frame, name: str) -> None:
     """Remove an account."""
-    from jbackupd.desk.accounts import load_accounts, save_accounts
+    from jbackupd.desk.accounts import save_accounts
     from jbackupd.storage.files import PosixFiles
 
-    files = PosixFiles(frame.settings().site.state)
-    accounts = load_accounts(files, ACCOUNTS)
-    if name not in accounts.names:
-        raise NotFoundError("the desk has no account {name!r}", "jbackupd desk account list shows them", name=name)
-    save_accounts(files, ACCOUNTS, accounts.without(name))
+    accounts = _accounts(frame)
+    _check_known(accounts, name)
+    save_accounts(PosixFiles(frame.settings().site.state), ACCOUNTS, accounts.without(name))
 
 
 @account.command("list", help=_("List the accounts."))
 @pass_frame
 def list_accounts(frame: Frame) -> None:
     """List the accounts' names."""
-    from jbackupd.desk.accounts import load_accounts
-    from jbackupd.storage.files import PosixFiles
-
-    names = load_accounts(PosixFiles(frame.settings().site.state), ACCOUNTS).names
+    names = _accounts(frame).names
     frame.emit({"accounts": names}, lambda: click.echo("\n".join(names)))
 
 

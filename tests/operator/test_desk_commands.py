@@ -1,6 +1,7 @@
 """`jbackupd desk` and `jbackupd audit` by their texts and exit codes."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from jbackupd.cli import desk as commands
 from jbackupd.cli.output import Frame
 from jbackupd.demo.town import COLUMNS, IGNORE, advance_day, make_town
 from jbackupd.desk.probe import probe_desk
-from jbackupd.model.errors import ConfigError, DamageError, NotFoundError, UsageError
+from jbackupd.model.errors import ConfigError, DamageError, NotFoundError, RefusedError, UsageError
 
 AS_OF = "2026-11-23T04:10+09:00"
 
@@ -72,6 +73,38 @@ def test_accounts_are_made_listed_and_removed(call):
     assert call("desk", "account", "list")[1]["accounts"] == []
     with pytest.raises(NotFoundError):
         call("desk", "account", "remove", "kubo")
+
+
+def test_an_account_is_made_once_and_its_password_is_only_drawn_anew_when_asked(call, config):
+    from jbackupd.desk.accounts import load_accounts
+    from jbackupd.storage.files import PosixFiles
+
+    def accepts(password):
+        return load_accounts(PosixFiles(os.path.dirname(config) + "/state"), commands.ACCOUNTS).check("kubo", password)
+
+    with pytest.raises(NotFoundError):
+        call("desk", "account", "reset", "kubo")
+    first = call("desk", "account", "add", "kubo")[1]["password"]
+    with pytest.raises(RefusedError) as caught:
+        call("desk", "account", "add", "kubo")
+    assert caught.value.exit_code == 5 and "reset" in caught.value.hint
+    assert accepts(first)
+    second = call("desk", "account", "reset", "kubo")[1]["password"]
+    assert accepts(second) and not accepts(first)
+
+
+@pytest.mark.parametrize(("language", "said"), [("en", "no header line"), ("ja", "見出し行ではありません")])
+def test_an_extract_without_its_header_line_ends_with_four_and_names_no_person(town, config, capsys, language, said):
+    from jbackupd.cli.main import main
+
+    with open(town[0], "rb") as file:
+        rows = file.readlines()[1:]
+    with open(town[0], "wb") as file:
+        file.writelines(rows)
+    code = main(["-c", config, "--language", language, "desk", "load", town[0], "--map", town[1], "--as-of", AS_OF])
+    told = capsys.readouterr()
+    assert (code, said in told.err, told.out) == (4, True, "")
+    assert not any(word in told.err for word in rows[0].decode("cp932").split(",") if len(word) > 1)
 
 
 def test_a_desk_without_accounts_or_data_does_not_start(call):
