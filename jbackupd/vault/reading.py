@@ -32,7 +32,8 @@ class Reading:
 
     def __init__(self, reader: FrameReader, announced: Iterable[Extent]) -> None:
         self._reader = reader
-        self._lock = threading.Lock()
+        # Reentrant, as the reader's: what is collected while this is held may be a reading.
+        self._lock = threading.RLock()
         self._left: Counter[FrameId] = Counter()
         self._ahead: dict[FrameId, int] = {}
         first = list(islice(announced, 2 * STEP_EXTENTS))
