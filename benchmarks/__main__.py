@@ -1,36 +1,33 @@
-"""Measure jbackupd against restic, BorgBackup and the lower bounds: same machine, same bytes, in turn."""
+"""Measure jbackupd against restic, BorgBackup, rsync and the lower bounds: same machine, same bytes, in turn."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date
+from time import monotonic
 
-from benchmarks.child import floor_bytes
-from benchmarks.folders import day_folder, total_bytes
-from benchmarks.kinds import KINDS
+from benchmarks.aims import verdicts
+from benchmarks.bounds import BOUNDS, Bound
+from benchmarks.child import ProgramError, floor_bytes
+from benchmarks.data import Data
+from benchmarks.kinds import KINDS, Kind, Size
 from benchmarks.machine import busy_line, filesystem_of, machine_line
-from benchmarks.programs import BOUNDS, HERE, PROGRAMS, Bound, Program
-from benchmarks.runner import Comparison, Run
-from benchmarks.table import aims_table, comparison_table, megabytes, put_section
+from benchmarks.programs import Program, programs
+from benchmarks.runner import Comparison, Measured, Run
+from benchmarks.table import aims_table, comparison_table, put_section
+from benchmarks.tools import HERE
+from benchmarks.units import megabytes
 
 RESULTS = os.path.join(HERE, "benchmarks", "RESULTS.md")
-WORKLOADS = {workload.name: workload for workload in KINDS}
-REGISTER_TITLE = "Register: a PostgreSQL dump made by pg_dump"
-REGISTER_LIMITS = (
-    "The first backup is bound by the cores, which cut, compress and seal at once. Of a day's bytes most are the "
-    "changed rows and where each is, the rest chunk names, tree, key, index and point. A bound needs yesterday in "
-    "clear and encrypts nothing; a program that only deduplicates sends each chunk that holds a changed row. "
-    "Restoring a delta reads its bases as well, time that restic and borg do not spend; jbackupd's memory goes into "
-    "the encoders' tables, their prefixes and the frames on their way."
-)
+NAMES = [kind.name for kind in KINDS]
 ROOM = 12
-"""Times the data of one day that a run may need: the days, the live folder, four repositories, a restored copy."""
+"""Times the data of one day that a kind may need: live folder, repositories, a restored copy, archives."""
 OPENING = """# Results
 
 Written by `python -m benchmarks --write`. What is measured, and how: `docs/design/0003-measuring.md`.
@@ -38,76 +35,85 @@ Written by `python -m benchmarks --write`. What is measured, and how: `docs/desi
 
 
 def main() -> int:
-    """Run; 1 if jbackupd failed, did not restore what it was given, or missed an aim."""
+    """Run; 1 if jbackupd failed or did not restore what it was given: a missed aim is a result, not a failure."""
     arguments = _arguments()
-    busy = busy_line()
-    programs, bounds = [made() for made in PROGRAMS], [made() for made in BOUNDS]
-    if arguments.register:
-        comparisons = [_register(arguments, programs, bounds)]
-        aims, good = aims_table(comparisons[0])
-    else:
-        comparisons = [_workload(arguments, name, programs, bounds) for name in arguments.workloads or WORKLOADS]
-        aims, good = "", all(found.programs[0].whole for found in comparisons)
-    lines = [_circumstances(arguments, programs, bounds, busy), aims, *map(comparison_table, comparisons)]
-    report = "\n\n".join(line for line in lines if line)
+    busy, begun = busy_line(), monotonic()
+    rivals, bounds = programs(full=arguments.full), [made() for made in BOUNDS]
+    kinds = [kind for kind in KINDS if kind.name in (arguments.only or NAMES) and _size(arguments, kind).megabytes]
+    comparisons = []
+    with _data(arguments) as data:
+        for number, kind in enumerate(kinds):
+            comparisons.append(_measure(arguments, data, kind, rivals, bounds))
+            if not arguments.data and kind.maker not in {later.maker for later in kinds[number + 1 :]}:
+                data.forget(kind, _size(arguments, kind))
+    minutes = (monotonic() - begun) / 60
+    report = "\n\n".join((
+        _circumstances(arguments, rivals, bounds, busy, minutes), "### Aims", aims_table(verdicts(comparisons)),
+        *map(comparison_table, comparisons),
+    ))
     print(report)
     if arguments.write:
-        _write(report, "register" if arguments.register else "workloads")
-    return 0 if good else 1
+        _write(report, "full" if arguments.full else "quick")
+    return 0 if all(found.programs[0].whole for found in comparisons) else 1
 
 
-def _workload(
-    arguments: argparse.Namespace, name: str, programs: Sequence[Program], bounds: Sequence[Bound],
+def _measure(
+    arguments: argparse.Namespace, data: Data, kind: Kind, rivals: Sequence[Program], bounds: Sequence[Bound],
 ) -> Comparison:
-    """Make a workload's days, and measure them."""
-    workload = WORKLOADS[name]
-    with _scratch(arguments, arguments.megabytes * 10**6) as scratch:
-        days = os.path.join(scratch, "days")
-        _say(f"{name}: making {arguments.days + 1} days")
-        # In a process of its own: see child.py.
-        made = [sys.executable, "-m", "benchmarks.workloads", name, days, str(arguments.megabytes), str(arguments.days)]
-        os.makedirs(days)
-        subprocess.run(made, cwd=HERE, check=True)
-        run = Run(days, arguments.days, scratch, programs, bounds, lambda text: _say(f"{name}: {text}"))
-        return run.measure(workload.title, workload.limits, arguments.rounds or 1)
+    size = _size(arguments, kind)
+    _say(f"{kind.name}: {size.megabytes} MB, {size.days} days")
+    try:
+        days = data.find(kind, size)
+    except ProgramError as error:
+        _say(f"{kind.name}: {error}")
+        return Comparison(kind, [0], [Measured("jbackupd", trouble=str(error))], {})
+    with tempfile.TemporaryDirectory(prefix="jbackupd-bench-", dir=_folder(arguments, size)) as scratch:
+        run = Run(
+            kind, days, size.days, scratch, rivals, bounds, rounds=arguments.rounds, every_day=arguments.full,
+            say=lambda text: _say(f"  {text}"),
+        )
+        return run.measure()
 
 
-def _register(arguments: argparse.Namespace, programs: Sequence[Program], bounds: Sequence[Bound]) -> Comparison:
-    """Measure days that are there already."""
-    days = os.path.abspath(arguments.register)
-    with _scratch(arguments, total_bytes(day_folder(days, 0))) as scratch:
-        run = Run(days, arguments.days, scratch, programs, bounds, _say)
-        return run.measure(REGISTER_TITLE, REGISTER_LIMITS, arguments.rounds or 3)
+def _size(arguments: argparse.Namespace, kind: Kind) -> Size:
+    size = kind.full if arguments.full else kind.quick
+    return Size(min(size.megabytes, arguments.megabytes), size.days) if arguments.megabytes else size
 
 
-def _scratch(arguments: argparse.Namespace, day_bytes: int) -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="jbackupd-bench-", dir=_folder(arguments, day_bytes))
+@contextmanager
+def _data(arguments: argparse.Namespace) -> Iterator[Data]:
+    if arguments.data:
+        yield Data(os.path.abspath(arguments.data))
+    else:
+        with tempfile.TemporaryDirectory(prefix="jbackupd-bench-data-") as folder:
+            yield Data(folder)
 
 
-def _folder(arguments: argparse.Namespace, day_bytes: int) -> str:
+def _folder(arguments: argparse.Namespace, size: Size) -> str:
     """Return where to work: memory if it has room, so that no disk is measured."""
     if arguments.folder:
         return os.path.abspath(str(arguments.folder))
     shared = "/dev/shm"
-    roomy = os.path.isdir(shared) and shutil.disk_usage(shared).free > day_bytes * ROOM
+    roomy = os.path.isdir(shared) and shutil.disk_usage(shared).free > size.megabytes * 10**6 * ROOM
     return shared if roomy else tempfile.gettempdir()
 
 
 def _circumstances(
-    arguments: argparse.Namespace, programs: Sequence[Program], bounds: Sequence[Bound], busy: str | None,
+    arguments: argparse.Namespace, rivals: Sequence[Program], bounds: Sequence[Bound], busy: str | None, minutes: float,
 ) -> str:
     """Return machine, date, command and versions as a list."""
-    size = total_bytes(day_folder(arguments.register, 0)) if arguments.register else arguments.megabytes * 10**6
-    rounds = arguments.rounds or (3 if arguments.register else 1)
-    what = ["--register DIR"] if arguments.register else [*arguments.workloads, f"--megabytes {arguments.megabytes}"]
-    command = " ".join(["python -m benchmarks", *what, f"--days {arguments.days}", f"--rounds {rounds}"])
+    command = " ".join(["python -m benchmarks", "--full" if arguments.full else "--quick",
+                        *(f"--only {name}" for name in arguments.only),
+                        *([f"--megabytes {arguments.megabytes}"] if arguments.megabytes else [])])
+    folder = filesystem_of(_folder(arguments, Size(400, 1)))
     lines = [
-        f"{date.today()}, `{command}`",
+        f"{date.today()}, `{command}`, {minutes:.0f} minutes",
         machine_line(),
-        f"repositories on {filesystem_of(_folder(arguments, size))}; the data is in the page cache",
-        *(f"{program.name}: {program.version()}, {program.how}" for program in programs if program.available()),
-        *(f"{bound.name}: {bound.version()}" for bound in bounds if bound.available()),
-        f"median of {rounds} first backups" if rounds > 1 else "one first backup each",
+        f"repositories on {folder}; the data is in the page cache",
+        *(f"{program.name}: {_version(program)}, {program.how}" for program in rivals),
+        *(f"{bound.name}: {bound.version() if bound.available() else 'not installed'}" for bound in bounds),
+        f"medians of {arguments.rounds} first copies (jbackupd, restic auto, borg zstd,3), of {arguments.rounds} "
+        f"restores of the newest day, of all days",
         f"memory below {megabytes(floor_bytes())} MB cannot be seen",
         *([f"**{busy}**"] if busy else []),
     ]
@@ -118,13 +124,17 @@ def _circumstances(
     )
 
 
+def _version(program: Program) -> str:
+    return program.version() if program.available() else "not installed"
+
+
 def _write(report: str, section: str) -> None:
     document = OPENING
     if os.path.exists(RESULTS):
         with open(RESULTS, encoding="utf-8") as file:
             document = file.read()
     with open(RESULTS, "w", encoding="utf-8") as file:
-        file.write(put_section(document, section, f"## {section.capitalize()}\n\n{report}"))
+        file.write(put_section(document, section, f"## {section.capitalize()} run\n\n{report}"))
 
 
 def _say(text: str) -> None:
@@ -133,26 +143,19 @@ def _say(text: str) -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"of {', '.join(WORKLOADS)}; default: all")
-    parser.add_argument("--megabytes", type=int, default=64, help="about so large is each workload (default: 64)")
-    parser.add_argument("--days", type=int, default=2, help="so many days after the first (default: 2)")
-    parser.add_argument("--rounds", type=int, help="first backups; their median counts (default: 1, with --register 3)")
-    parser.add_argument("--register", metavar="DIR", help="measure the aims on DIR/day0..dayN/dump.sql instead")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--quick", action="store_true", help="small data, a few minutes (default)")
+    which.add_argument("--full", action="store_true", help="data as large as the aims are for: an hour or so")
+    parser.add_argument("--only", action="append", default=[], metavar="KIND", choices=NAMES,
+                        help=f"measure this kind of data alone; may be given again; of {', '.join(NAMES)}")
+    parser.add_argument("--megabytes", type=int, default=0, help="at most so large is each kind of data")
+    parser.add_argument("--rounds", type=int, default=3, help="first copies and restores; their median counts")
+    parser.add_argument("--data", metavar="DIR", help="keep the generated data there, and use what is there")
     parser.add_argument("--folder", help="where to work (default: memory if it has room, else the temporary folder)")
     parser.add_argument("--write", action="store_true", help="put the tables into benchmarks/RESULTS.md")
     arguments = parser.parse_args()
-    unknown = set(arguments.workloads) - set(WORKLOADS)
-    if unknown:
-        parser.error(f"there is no workload {', '.join(sorted(unknown))}; there are {', '.join(WORKLOADS)}")
-    if arguments.register and arguments.workloads:
-        parser.error("--register brings its own data: name no workload with it")
-    if arguments.megabytes < 2 or arguments.days < 1 or (arguments.rounds or 1) < 1:
-        parser.error("at least 2 megabytes, 1 day and 1 round")
-    if arguments.register:
-        days = [day_folder(arguments.register, day) for day in range(arguments.days + 1)]
-        missing = [day for day in days if not os.path.isdir(day)]
-        if missing:
-            parser.error(f"there is no {missing[0]}; --days says how many to use after the first")
+    if arguments.megabytes < 0 or arguments.rounds < 1:
+        parser.error("at least 1 megabyte and 1 round")
     return arguments
 
 

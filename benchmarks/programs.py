@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
+import re
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from benchmarks.child import ProgramError, Ran, run
 from benchmarks.folders import total_bytes
+from benchmarks.tools import HERE, debian, either, newest
 
-HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PASSWORD = "benchmark"
 
 
@@ -21,100 +21,113 @@ class Program(ABC):
 
     Attributes:
         name: As it stands in the table.
-        needs: The command that must be there.
         how: Its options in words.
+        first_only: It is there for its first copy alone.
+        quick: Whether it takes part in the short run as well.
+        old_days: Whether it can restore a day that is not the newest.
     """
 
     name: str
-    needs: str
     how: str
+    first_only = False
+    quick = True
+    old_days = True
+    command: str
+    """Path of the program, or its bare name if it is not installed."""
+
+    def available(self) -> bool:
+        """Tell whether it is installed."""
+        return os.path.isabs(self.command)
 
     @abstractmethod
     def version(self) -> str:
         """Return its version in one line."""
 
     @abstractmethod
-    def create(self, folder: str, live: str) -> None:
-        """Make an empty repository in a new folder, for what is in the live folder."""
+    def create(self, folder: str, live: Sequence[str]) -> None:
+        """Make an empty repository in a new folder, for what is in the live folders, one a dataset."""
 
     @abstractmethod
-    def back_up(self, day: int) -> Ran:
-        """Back the live folder up."""
+    def back_up(self, day: int, dataset: int) -> Ran:
+        """Back a dataset's live folder up."""
 
     @abstractmethod
-    def restore(self, day: int, target: str) -> Ran:
-        """Put a day's backup into an empty folder, with the live folder's content at its top."""
+    def restore(self, day: int, dataset: int, target: str) -> Ran:
+        """Put a day's backup into a folder that is not there yet, with the live folder's content at its top."""
 
     @abstractmethod
     def stored_bytes(self) -> int:
         """Return what the repository holds that a copy of it elsewhere would need; caches are not counted."""
 
-    def available(self) -> bool:
-        """Tell whether it is installed."""
-        return shutil.which(self.needs) is not None
-
 
 class Jbackupd(Program):
     """This project, as `backup --local`."""
 
-    name, needs = "jbackupd", sys.executable
+    name, command = "jbackupd", sys.executable
     how = "files source, default settings"
 
     def version(self) -> str:
         return self._run("--version").output.strip()
 
-    def create(self, folder: str, live: str) -> None:
+    def create(self, folder: str, live: Sequence[str]) -> None:
         os.makedirs(folder)
         self._folder = folder
+        self._sequence: dict[int, int] = {}
+        text = f'version = 1\n[site]\nid = "here"\nstate = "{folder}/state"\n[[tenant]]\nid = "town"\n'
+        for number, path in enumerate(live):
+            text += f'[[dataset]]\nid = "town/data{number}"\nsource = {{ kind = "files", paths = ["{path}"] }}\n'
         with open(os.path.join(folder, "jbackupd.toml"), "w", encoding="utf-8") as file:
-            file.write(
-                f'version = 1\n[site]\nid = "here"\nstate = "{folder}/state"\n[[tenant]]\nid = "town"\n'
-                f'[[dataset]]\nid = "town/data"\nsource = {{ kind = "files", paths = ["{live}"] }}\n'
-            )
-        self._run(*self._command("vault", "init", "town"), "--shares", "2-of-3", "--share-dir", f"{folder}/shares")
+            file.write(text)
+        self._run(*self._configured("vault", "init", "town"), "--shares", "2-of-3", "--share-dir", f"{folder}/shares")
 
-    def back_up(self, day: int) -> Ran:
+    def back_up(self, day: int, dataset: int) -> Ran:
         # The key that `vault init` makes is new to a peer as well: the first point counts it.
         before = self.stored_bytes() if day else 0
-        ran = self._run(*self._command("backup", "town/data"), "--local", "--json")
-        said, grown = json.loads(ran.output)["new_object_bytes"], self.stored_bytes() - before
+        ran = self._run(*self._configured("backup", f"town/data{dataset}"), "--local", "--json")
+        document = json.loads(ran.output)
+        said, grown = document["new_object_bytes"], self.stored_bytes() - before
         if said != grown:
             raise ProgramError(f"jbackupd says {said} new bytes, but its vault grew by {grown}")
+        self._sequence[day] = document["sequence"]
         return ran
 
-    def restore(self, day: int, target: str) -> Ran:
-        return self._run(*self._command("restore", f"town/data@{day + 1}"), "--to", target)
+    def restore(self, day: int, dataset: int, target: str) -> Ran:
+        return self._run(*self._configured("restore", f"town/data{dataset}@{self._sequence[day]}"), "--to", target)
 
     def stored_bytes(self) -> int:
         return total_bytes(
             *(f"{self._folder}/state/vaults/town/{kind}" for kind in ("packs", "indexes", "points", "keys", "receipts"))
         )
 
-    def _command(self, *words: str) -> Sequence[str]:
+    def _configured(self, *words: str) -> Sequence[str]:
         return *words, "-c", f"{self._folder}/jbackupd.toml"
 
     def _run(self, *words: str) -> Ran:
-        return run([sys.executable, "-m", "jbackupd", *words], folder=HERE)
+        return run([self.command, "-m", "jbackupd", *words], folder=HERE)
 
 
 class Restic(Program):
-    """restic, with the compression that sends least."""
+    """The newest restic there is, with the compression that sends least."""
 
-    name, needs = "restic", "restic"
-    how = "--compression max"
+    name, how = "restic", "--compression max"
+    level = "max"
+
+    def __init__(self) -> None:
+        self.command = either("restic")
 
     def version(self) -> str:
         return self._run("version").output.split(" compiled")[0].strip()
 
-    def create(self, folder: str, live: str) -> None:
+    def create(self, folder: str, live: Sequence[str]) -> None:
         os.makedirs(folder)
         self._folder, self._live = folder, live
         self._run("init", "--repository-version", "2")
 
-    def back_up(self, day: int) -> Ran:
-        return self._run("backup", "--compression", "max", "--tag", f"day{day}", ".", at=self._live)
+    def back_up(self, day: int, dataset: int) -> Ran:
+        words = ("backup", "--compression", self.level, "--tag", f"day{day}", ".")
+        return self._run(*words, at=self._live[dataset])
 
-    def restore(self, day: int, target: str) -> Ran:
+    def restore(self, day: int, dataset: int, target: str) -> Ran:
         return self._run("restore", "latest", "--tag", f"day{day}", "--target", target)
 
     def stored_bytes(self) -> int:
@@ -127,28 +140,46 @@ class Restic(Program):
                 "RESTIC_REPOSITORY": f"{self._folder}/repository", "RESTIC_CACHE_DIR": f"{self._folder}/cache",
                 "RESTIC_PASSWORD": PASSWORD,
             }
-        return run(["restic", *words], folder=at, env=places)
+        return run([self.command, *words], folder=at, env=places)
+
+
+class FastRestic(Restic):
+    """restic as it is without options."""
+
+    name, how, level = "restic, auto", "--compression auto", "auto"
+    first_only = True
+
+
+class DebianRestic(Restic):
+    """Debian's restic, beside a newer one."""
+
+    name, quick = "restic of Debian", False
+
+    def __init__(self) -> None:
+        self.command = debian("restic") or "restic"
 
 
 class Borg(Program):
-    """BorgBackup; what it stores is its segment files."""
+    """The newest BorgBackup there is; what it stores is its segment files."""
 
-    name, needs = "borg", "borg"
-    how = "--compression zstd,10, encrypted (repokey-blake2)"
+    name, how = "borg", "--compression zstd,10, encrypted (repokey-blake2)"
     options: Sequence[str] = ("--compression", "zstd,10")
 
-    def version(self) -> str:
-        return run(["borg", "--version"]).output.strip()
+    def __init__(self) -> None:
+        self.command = either("borg")
 
-    def create(self, folder: str, live: str) -> None:
+    def version(self) -> str:
+        return run([self.command, "--version"]).output.strip()
+
+    def create(self, folder: str, live: Sequence[str]) -> None:
         os.makedirs(folder)
         self._folder, self._live = folder, live
         self._run("init", "--encryption", "repokey-blake2", self._repository)
 
-    def back_up(self, day: int) -> Ran:
-        return self._run("create", *self.options, f"{self._repository}::day{day}", ".", at=self._live)
+    def back_up(self, day: int, dataset: int) -> Ran:
+        return self._run("create", *self.options, f"{self._repository}::day{day}", ".", at=self._live[dataset])
 
-    def restore(self, day: int, target: str) -> Ran:
+    def restore(self, day: int, dataset: int, target: str) -> Ran:
         os.makedirs(target)
         return self._run("extract", f"{self._repository}::day{day}", at=target)
 
@@ -161,74 +192,77 @@ class Borg(Program):
 
     def _run(self, *words: str, at: str | None = None) -> Ran:
         places = {"BORG_BASE_DIR": f"{self._folder}/base", "BORG_PASSPHRASE": PASSWORD}
-        return run(["borg", *words], folder=at, env=places)
+        return run([self.command, *words], folder=at, env=places)
+
+
+class FastBorg(Borg):
+    """BorgBackup with a light compression."""
+
+    name, how = "borg, zstd,3", "--compression zstd,3"
+    options = ("--compression", "zstd,3")
+    first_only = True
 
 
 class SmallBorg(Borg):
     """BorgBackup with chunks as small as is bearable, where it sends least."""
 
-    name = "borg, 8 KiB"
+    name, quick = "borg, 8 KiB", False
     how = "as borg, with --chunker-params 10,16,13,4095"
     options = ("--compression", "zstd,10", "--chunker-params", "10,16,13,4095")
 
 
-class Bound(ABC):
-    """Not a backup: what one file costs, given the same file of the day before in clear."""
+class DebianBorg(Borg):
+    """Debian's BorgBackup, beside a newer one."""
 
-    name: str
-    needs: str
+    name, quick = "borg of Debian", False
 
-    @abstractmethod
-    def version(self) -> str:
-        """Return the program's version in one line."""
-
-    @abstractmethod
-    def command(self, before: str | None, now: str, out: str) -> Sequence[str] | None:
-        """Return how to write what is new; without a day before all of it, or None if it cannot do that."""
-
-    def available(self) -> bool:
-        """Tell whether it is installed."""
-        return shutil.which(self.needs) is not None
-
-    def new_bytes(self, before: str | None, now: str, out: str) -> int | None:
-        """Return the size of what is new; `out` is a path that it may use."""
-        command = self.command(before, now, out)
-        if command is None:
-            return None
-        run(command)
-        size = os.path.getsize(out)
-        os.unlink(out)
-        return size
+    def __init__(self) -> None:
+        self.command = debian("borg") or "borg"
 
 
-class ZstdPatch(Bound):
-    """zstd with yesterday as its dictionary."""
+class Rsync(Program):
+    """rsync to a mirror in clear: no history, no encryption; what it stores is what crossed its wire."""
 
-    name, needs = "zstd -3 --patch-from", "zstd"
+    name = "rsync"
+    how = "-B1024 --compress-choice=zstd --compress-level=9 --fuzzy, to a mirror in clear that keeps no older day"
+    old_days = False
+
+    def __init__(self) -> None:
+        self.command = debian("rsync") or "rsync"
 
     def version(self) -> str:
-        return run(["zstd", "--version"]).output.strip(" *\n").split(",")[0]
+        return run([self.command, "--version"]).output.split("  protocol")[0].replace("  version", "")
 
-    def command(self, before: str | None, now: str, out: str) -> Sequence[str] | None:
-        return ["zstd", "-q", "-f", "-3", *([f"--patch-from={before}"] if before else []), now, "-o", out]
+    def create(self, folder: str, live: Sequence[str]) -> None:
+        os.makedirs(folder)
+        self._folder, self._live, self._crossed = folder, live, 0
+
+    def back_up(self, day: int, dataset: int) -> Ran:
+        mirror = f"{self._folder}/mirror{dataset}/"
+        options = ["-a", "--delete-after", "--fuzzy", "--no-whole-file", "-B1024", "--stats"]
+        squeeze = ["--compress", "--compress-choice=zstd", "--compress-level=9"]
+        ran = run([self.command, *options, *squeeze, f"{self._live[dataset]}/", mirror])
+        numbers = re.findall(r"^Total bytes (?:sent|received): ([\d,.]+)", ran.output, re.MULTILINE)
+        self._crossed += sum(int(re.sub(r"[,.]", "", number)) for number in numbers)
+        return ran
+
+    def restore(self, day: int, dataset: int, target: str) -> Ran:
+        return run([self.command, "-a", f"{self._folder}/mirror{dataset}/", target + "/"])
+
+    def stored_bytes(self) -> int:
+        return self._crossed
 
 
-class Xdelta(Bound):
-    """xdelta3 at its best."""
-
-    name, needs = "xdelta3 -9", "xdelta3"
-
-    def version(self) -> str:
-        # It says its version on standard error and ends with 0.
-        return "xdelta3 " + run(["sh", "-c", "xdelta3 -V 2>&1"]).output.split(",")[0].removeprefix("Xdelta version ")
-
-    def command(self, before: str | None, now: str, out: str) -> Sequence[str] | None:
-        if before is None:
-            return None
-        # Its window must hold all of yesterday, or it finds only what stayed near its place.
-        window = max(os.path.getsize(before), 1 << 20)
-        return ["xdelta3", "-9", "-f", "-q", "-e", "-B", str(window), "-s", before, now, out]
+PROGRAMS: Sequence[type[Program]] = (
+    Jbackupd, Restic, FastRestic, DebianRestic, Borg, FastBorg, SmallBorg, DebianBorg, Rsync,
+)
 
 
-PROGRAMS: Sequence[type[Program]] = (Jbackupd, Restic, Borg, SmallBorg)
-BOUNDS: Sequence[type[Bound]] = (ZstdPatch, Xdelta)
+def programs(*, full: bool) -> list[Program]:
+    """Return who takes part; Debian's programs only beside newer ones."""
+    made = [kind() for kind in PROGRAMS if kind.quick or full]
+    return [
+        program for program in made
+        if not (isinstance(program, DebianRestic) and newest("restic") is None)
+        and not (isinstance(program, DebianBorg) and newest("borg") is None)
+    ]

@@ -1,30 +1,31 @@
-"""One run over one workload: all programs on the same bytes, in turn: a slow minute of the machine meets them all."""
+"""One run over one kind of data: all programs in turn, on the same bytes: a slow minute meets them all."""
 
 from __future__ import annotations
 
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from benchmarks.bounds import Bound
 from benchmarks.child import ProgramError, Ran
 from benchmarks.folders import as_one_file, day_folder, digest, show_day, total_bytes
-from benchmarks.programs import Bound, Program
-
-Sizes = list[int | None]
-"""Bytes of each day; None where a program has no answer."""
+from benchmarks.kinds import Kind
+from benchmarks.programs import Jbackupd, Program
 
 
 @dataclass(slots=True)
 class Measured:
-    """What one program did on one workload.
+    """What one program did on one kind of data.
 
     Attributes:
         new_bytes: What each day added to the repository; the first is the whole first copy.
         first: The rounds of the first backup, each into a new repository.
         days: The backups after the first.
-        restores: One of each day's backup.
+        restores: The rounds of restoring the newest day.
         identical: Whether every restore gave every byte back.
+        first_only: It was there for its first copy alone.
         trouble: Why there is nothing or no more of it; empty if all went well.
     """
 
@@ -34,6 +35,7 @@ class Measured:
     days: list[Ran] = field(default_factory=list)
     restores: list[Ran] = field(default_factory=list)
     identical: bool = True
+    first_only: bool = False
     trouble: str = ""
 
     @property
@@ -49,101 +51,158 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One workload, measured.
+    """One kind of data, measured.
 
     Attributes:
         source_bytes: The data's size on each day.
-        bounds: By name: the bytes of each day, or why there are none.
+        programs: jbackupd first.
+        bounds: By name: the bytes of each day after the first, or why there are none.
     """
 
-    title: str
-    limits: str
+    kind: Kind
     source_bytes: list[int]
     programs: list[Measured]
-    bounds: dict[str, Sizes | str]
+    bounds: dict[str, list[int] | str]
+
+    def find(self, name: str) -> Measured | None:
+        """Return what a program did; None if it was not there or failed."""
+        return next((found for found in self.programs if found.name == name and not found.trouble), None)
+
+    def bound(self, day: int) -> int | None:
+        """Return the smallest lower bound of a day; None if there is none."""
+        sizes = [found[day - 1] for found in self.bounds.values() if not isinstance(found, str) and len(found) >= day]
+        return min(sizes, default=None)
 
 
 class Run:
-    """Measures programs on day0..dayN of a folder."""
+    """Measures programs on day0..dayN of a folder.
+
+    Args:
+        days: Where the days are; one that is not there is as the one before it.
+        scratch: Where live folders and repositories are made.
+        rounds: So many first copies by those whose time counts, and restores by all.
+        every_day: Whether every older day is restored as well, once, by jbackupd.
+    """
 
     def __init__(
-        self, days: str, last_day: int, scratch: str, programs: Sequence[Program], bounds: Sequence[Bound],
-        say: Callable[[str], None],
+        self, kind: Kind, days: str, last_day: int, scratch: str, programs: Sequence[Program],
+        bounds: Sequence[Bound], *, rounds: int, every_day: bool, say: Callable[[str], None],
     ) -> None:
-        self._days, self._last_day = days, last_day
-        self._scratch, self._live = scratch, os.path.join(scratch, "live")
-        self._programs, self._bounds = programs, bounds
-        self._say = say
+        self._kind, self._days, self._last_day, self._scratch = kind, days, last_day, scratch
+        self._live = [os.path.join(scratch, f"live{number}") for number in range(max(kind.datasets, default=0) + 1)]
+        self._programs = [program for program in programs if not kind.programs or program.name in kind.programs]
+        self._bounds = bounds if kind.bounded else ()
+        self._rounds, self._every_day, self._say = rounds, every_day, say
         self._digests: list[str] = []
-        self._measured = {program.name: Measured(program.name) for program in programs}
-        self._bound_bytes: dict[str, Sizes | str] = {bound.name: [] for bound in bounds}
-        self._tars: list[str] = []
+        self._measured = {
+            program.name: Measured(program.name, first_only=program.first_only) for program in self._programs
+        }
 
-    def measure(self, title: str, limits: str, rounds: int) -> Comparison:
-        """Take the first backup so many times, then a backup of each day, then restore them all.
+    def measure(self) -> Comparison:
+        """Take the first backup, then one of each day, then restore the newest and some others.
 
         A program that fails is left out from there on; what is measured of it says why.
         """
+        for live in self._live:
+            os.makedirs(live)
         source_bytes = []
         for day in range(self._last_day + 1):
-            show_day(day_folder(self._days, day), self._live)
-            self._digests.append(digest(self._live))
-            source_bytes.append(total_bytes(self._live))
-            self._measure_bounds(day)
-            for turn in range(rounds if day == 0 else 1):
-                self._each(self._back_up, day, f"day {day}", day + turn)
-        for day in range(self._last_day + 1):
-            self._each(self._restore, day, f"restore of day {day}", day)
-        return Comparison(title, limits, source_bytes, list(self._measured.values()), self._bound_bytes)
+            live = self._live[self._kind.dataset(day)]
+            show_day(self._day(day), live)
+            unchanged = day and self._day(day) == self._day(day - 1)
+            self._digests.append(self._digests[-1] if unchanged else digest(live))
+            source_bytes.append(total_bytes(live))
+            for turn in range(1 if day else self._rounds):
+                self._each(self._back_up, day, turn)
+        for turn in range(self._rounds):
+            self._each(self._restore, self._last_day, turn)
+        if self._every_day:
+            self._restore_older_days()
+        bounds = self._measure_bounds()
+        return Comparison(self._kind, source_bytes, list(self._measured.values()), bounds)
 
-    def _each(self, deed: Callable[[Program, Measured, int], None], day: int, what: str, turn: int) -> None:
+    def _day(self, day: int) -> str:
+        return next(at for number in range(day, -1, -1) if os.path.isdir(at := day_folder(self._days, number)))
+
+    def _each(self, deed: Callable[[Program, Measured, int, int], None], day: int, turn: int) -> None:
         """Let every program do it, another one first each time."""
-        first = turn % len(self._programs)
+        first = (day + turn) % len(self._programs)
         for program in (*self._programs[first:], *self._programs[:first]):
             found = self._measured[program.name]
-            if found.trouble:
+            if found.trouble or (day and program.first_only):
                 continue
-            self._say(f"{what}: {program.name}")
             try:
-                if program.available():
-                    deed(program, found, day)
-                else:
-                    found.trouble = "not installed"
+                if not program.available():
+                    raise ProgramError("not installed")
+                deed(program, found, day, turn)
             except ProgramError as error:
                 found.trouble = str(error)
+                self._say(f"{program.name}: {error}")
 
-    def _back_up(self, program: Program, found: Measured, day: int) -> None:
+    def _back_up(self, program: Program, found: Measured, day: int, turn: int) -> None:
+        dataset = self._kind.dataset(day)
+        folder = os.path.join(self._scratch, program.name.replace(" ", "-").replace(",", ""))
         if day == 0:
-            folder = os.path.join(self._scratch, program.name.replace(" ", "-").replace(",", ""))
+            if turn and not (program.first_only or isinstance(program, Jbackupd)):
+                return  # Its first copy's time is judged nowhere: once is enough.
             shutil.rmtree(folder, ignore_errors=True)
             program.create(folder, self._live)
             found.new_bytes.clear()
         before = program.stored_bytes() if day else 0
-        ran = program.back_up(day)
+        ran = program.back_up(day, dataset)
         (found.days if day else found.first).append(ran)
         found.new_bytes.append(program.stored_bytes() - before)
+        self._say(f"{self._kind.label(day) if day else 'first copy'}: {program.name}: {found.new_bytes[-1]:,} bytes, "
+                  f"{ran.seconds:.2f} s")
+        if program.first_only and turn == self._rounds - 1:
+            shutil.rmtree(folder)
 
-    def _restore(self, program: Program, found: Measured, day: int) -> None:
+    def _restore(self, program: Program, found: Measured, day: int, turn: int) -> None:
+        ran = self._restored(program, found, day)
+        found.restores.append(ran)
+        self._say(f"restore: {program.name}: {ran.seconds:.2f} s")
+
+    def _restored(self, program: Program, found: Measured, day: int) -> Ran:
         target = os.path.join(self._scratch, "restored")
         try:
-            found.restores.append(program.restore(day, target))
-            found.identical = found.identical and digest(target) == self._digests[day]
+            ran = program.restore(day, self._kind.dataset(day), target)
+            if digest(target) != self._digests[day]:
+                found.identical = False
+                self._say(f"{program.name}: day {day} did not come back as it was")
+            return ran
         finally:
             shutil.rmtree(target, ignore_errors=True)
 
-    def _measure_bounds(self, day: int) -> None:
-        """Compare one file of today with one of yesterday; a tree is one archive."""
-        self._tars.append(as_one_file(day_folder(self._days, day), os.path.join(self._scratch, f"day{day}.tar")))
-        before = self._tars[day - 1] if day else None
-        for bound in self._bounds:
-            sizes = self._bound_bytes[bound.name]
-            if isinstance(sizes, str):
-                continue
-            self._say(f"day {day}: {bound.name}")
+    def _restore_older_days(self) -> None:
+        program = self._programs[0]
+        found = self._measured[program.name]
+        for day in range(self._last_day):
+            if not found.trouble:
+                try:
+                    self._restored(program, found, day)
+                except ProgramError as error:
+                    found.trouble = f"day {day}: {error}"
+
+    def _measure_bounds(self) -> dict[str, list[int] | str]:
+        """Compare one file of today with one of yesterday; a tree is one archive. Both cores work: no time counts."""
+        if not self._bounds:
+            return {}
+        for folder in os.listdir(self._scratch):
+            shutil.rmtree(os.path.join(self._scratch, folder))
+        tars = [as_one_file(self._day(day), os.path.join(self._scratch, f"day{day}.tar"))
+                for day in range(self._last_day + 1)]
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            return dict(pool.map(lambda bound: (bound.name, self._bound_sizes(bound, tars)), self._bounds))
+
+    def _bound_sizes(self, bound: Bound, tars: Sequence[str]) -> list[int] | str:
+        if not bound.available():
+            return "not installed"
+        out = os.path.join(self._scratch, bound.name.replace(" ", ""))
+        sizes = []
+        for day in range(1, self._last_day + 1):
             try:
-                if bound.available():
-                    sizes.append(bound.new_bytes(before, self._tars[day], os.path.join(self._scratch, "bound")))
-                else:
-                    self._bound_bytes[bound.name] = "not installed"
+                sizes.append(bound.new_bytes(tars[day - 1], tars[day], out))
             except ProgramError as error:
-                self._bound_bytes[bound.name] = str(error)
+                return str(error)
+            self._say(f"{self._kind.label(day)}: {bound.name}: {sizes[-1]:,} bytes")
+        return sizes

@@ -5,45 +5,36 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from statistics import mean, median
 
+from benchmarks.aims import Verdict
 from benchmarks.child import Ran
 from benchmarks.runner import Comparison, Measured
+from benchmarks.units import megabytes, times
 
-_HEADER = ("", "new bytes a day", "first copy", "first backup", "a day's backup", "restore of the last day",
-           "peak memory", "restored identical")
-
-
-def megabytes(size: float) -> str:
-    """Return a size with three digits or so: 0.846, 63.1, 402."""
-    value = size / 1e6
-    decimals = 3 if value < 1 else 2 if value < 10 else 1 if value < 100 else 0
-    return f"{value:.{decimals}f}"
-
-
-def times(value: float, base: float) -> str:
-    """Return how many times a base a value is."""
-    if base == 0:
-        return "-"
-    ratio = value / base
-    return f"×{ratio:.2f}" if ratio < 10 else f"×{ratio:.0f}"
-
-
-def seconds(runs: Iterable[Ran]) -> float:
-    """Return the median time of runs of the same deed."""
-    return median(ran.seconds for ran in runs)
+_HEADER = ("", "new bytes a day", "first copy", "first backup: wall, processor", "a day's backup: wall, processor",
+           "restore of the newest", "peak memory", "restored identical")
 
 
 def comparison_table(comparison: Comparison) -> str:
     """Return a heading, the table and what limits its figures; the first program is the measure of the others."""
     base = comparison.programs[0]
     sizes = dict.fromkeys((megabytes(min(comparison.source_bytes)), megabytes(max(comparison.source_bytes))))
+    named = f" ({', '.join(comparison.kind.labels)})" if comparison.kind.labels else ""
     lines = [
-        f"### {comparison.title}", "",
-        f"{' to '.join(sizes)} MB, {len(comparison.source_bytes) - 1} days after the first.",
+        f"### {comparison.kind.title}", "",
+        f"`--only {comparison.kind.name}`: {' to '.join(sizes)} MB, {len(comparison.source_bytes) - 1} days after the "
+        f"first{named}.",
         "", _row(_HEADER), _row(["---"] * len(_HEADER)),
     ]
     lines += [_row(_program_cells(found, base, comparison)) for found in comparison.programs]
     lines += [_row(_bound_cells(name, found, base)) for name, found in comparison.bounds.items()]
-    return "\n".join([*lines, "", comparison.limits])
+    return "\n".join([*lines, "", comparison.kind.limits])
+
+
+def aims_table(found: Sequence[Verdict]) -> str:
+    """Return every aim beside what was reached."""
+    words = {True: "met", False: "**missed**", None: "not judged"}
+    rows = [_row((one.figure, one.aim, one.reached, words[one.met])) for one in found]
+    return "\n".join([_row(("figure", "aim", "reached", "met / missed")), _row(["---"] * 4), *rows])
 
 
 def _row(cells: Sequence[str]) -> str:
@@ -53,60 +44,49 @@ def _row(cells: Sequence[str]) -> str:
 def _program_cells(found: Measured, base: Measured, comparison: Comparison) -> list[str]:
     if found.trouble:
         return [found.name, found.trouble, *[""] * (len(_HEADER) - 2)]
-    rate = comparison.source_bytes[0] / 1e6 / seconds(found.first)
+    rate = comparison.source_bytes[0] / 1e6 / _median(found.first)
     return [
         found.name,
         _sizes(found.new_bytes[1:], base.new_bytes[1:]),
         _sizes(found.new_bytes[:1], base.new_bytes[:1]),
         _seconds(found.first, base.first, f", {rate:.0f} MB/s"),
         _seconds(found.days, base.days),
-        _seconds(found.restores[-1:], base.restores[-1:]),
+        _seconds(found.restores, base.restores, _rate(found, comparison)),
         _against(found.peak_bytes, base.peak_bytes, f"{megabytes(found.peak_bytes)} MB"),
-        "yes" if found.identical else "**no**",
+        "" if found.first_only else "yes" if found.identical else "**no**",
     ]
 
 
-def _bound_cells(name: str, found: Sequence[int | None] | str, base: Measured) -> list[str]:
-    name = f"*{name}*"
-    if isinstance(found, str):
-        return [name, found, *[""] * (len(_HEADER) - 2)]
-    sizes = [_sizes(found[1:], base.new_bytes[1:]), _sizes(found[:1], base.new_bytes[:1])]
-    return [name, *sizes, *[""] * (len(_HEADER) - 3)]
+def _rate(found: Measured, comparison: Comparison) -> str:
+    return f", {comparison.source_bytes[-1] / 1e6 / _median(found.restores):.0f} MB/s" if found.restores else ""
 
 
-def _sizes(found: Sequence[int | None], base: Sequence[int]) -> str:
-    known = [size for size in found if size is not None]
-    if not known:
+def _bound_cells(name: str, found: Sequence[int] | str, base: Measured) -> list[str]:
+    cells = found if isinstance(found, str) else _sizes(found, base.new_bytes[1:])
+    return [f"*{name}*", cells, *[""] * (len(_HEADER) - 2)]
+
+
+def _sizes(found: Sequence[int], base: Sequence[int]) -> str:
+    if not found:
         return ""
-    return _against(mean(known), mean(base) if base else 0, f"{', '.join(map(megabytes, known))} MB")
+    shown = [megabytes(size) for size in found]
+    listed = ", ".join(shown) if len(shown) < 6 else f"{shown[0]} to {shown[-1]}, mean {megabytes(mean(found))}"
+    return _against(mean(found), mean(base) if base else 0, f"{listed} MB")
 
 
 def _seconds(found: Sequence[Ran], base: Sequence[Ran], more: str = "") -> str:
     if not found:
         return ""
-    return _against(seconds(found), seconds(base) if base else 0, f"{seconds(found):.2f} s{more}")
+    busy = median(ran.cpu_seconds for ran in found)
+    return _against(_median(found), _median(base) if base else 0, f"{_median(found):.2f} s, {busy:.2f} s{more}")
+
+
+def _median(runs: Iterable[Ran]) -> float:
+    return median(ran.seconds for ran in runs)
 
 
 def _against(value: float, base: float, absolute: str) -> str:
     return f"{times(value, base)} ({absolute})" if base else absolute
-
-
-def aims_table(comparison: Comparison) -> tuple[str, bool]:
-    """Return the register's aims beside what was reached, and whether all are met."""
-    found = comparison.programs[0]
-    if found.trouble:
-        return f"No aim was measured: {found.trouble}", False
-    worst = max(found.new_bytes[1:], default=0)
-    rate = comparison.source_bytes[0] / 1e6 / seconds(found.first)
-    aims = (
-        ("new_object_bytes of a day", "at most 3 MB", f"{megabytes(worst)} MB", worst <= 3_000_000),
-        ("first backup", "100 MB/s or more", f"{rate:.0f} MB/s (median of {len(found.first)})", rate >= 100),
-        ("peak memory", "under 400 MB", f"{megabytes(found.peak_bytes)} MB", found.peak_bytes < 400_000_000),
-        ("restore of every day", "byte-identical", "yes" if found.identical else "no", found.identical),
-    )
-    rows = [_row((what, aim, reached, "met" if met else "**missed**")) for what, aim, reached, met in aims]
-    table = "\n".join([_row(("", "aim", "reached", "")), _row(["---"] * 4), *rows])
-    return table, all(met for *_, met in aims)
 
 
 def put_section(document: str, name: str, text: str) -> str:

@@ -1,38 +1,26 @@
-"""A municipal database's dump, written without a server: four tables in COPY format and what a day does to them."""
+"""A municipal database: four tables in COPY format, what a day does to them, and a dump written without a server."""
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterator
 from functools import partial
 from random import Random
 
-from benchmarks.folders import day_folder
-from benchmarks.heap import Heap
+from benchmarks.makers.heap import Heap
 from jbackupd.demo.names import FAMILY_NAMES, FEMALE_NAMES, MALE_NAMES, TOWNS
 
-_TABLES = ("history", "household", "resident", "tax")
-_COLUMNS = {
+COLUMNS = {
     "history": "history_id, resident_id, at, event, terminal, staff, detail, digest",
     "household": "household_id, head_id, address, since, status",
     "resident": "resident_id, household_id, name, kana, birth, sex, number, zip, address, since, reason, tel, changed",
     "tax": "tax_id, resident_id, fiscal_year, kind, base_amount, tax_amount, term, due, paid, status, slip",
 }
 _ROWS_PER_RESIDENT = {"history": 1.0, "household": 0.45, "resident": 1.0, "tax": 1.5}
-_BYTES_PER_RESIDENT = 450
+BYTES_PER_RESIDENT = 450
 _EVENTS = (
     "転入", "転出", "出生", "死亡", "転居", "婚姻", "離婚", "世帯変更", "職権修正", "住民票記載", "通知送付", "異動届",
 )
 _TAXES = ("市民税", "固定資産税", "軽自動車税", "国民健康保険税", "都市計画税")
-
-
-def make_register(folder: str, megabytes: int, days: int) -> None:
-    """Write day0..dayN/dump.sql as pg_dump does: four tables with a day's updates, inserts and deletes."""
-    register = Register(megabytes * 10**6 // _BYTES_PER_RESIDENT)
-    for day in range(days + 1):
-        if day:
-            register.advance(day)
-        os.makedirs(day_folder(folder, day))
-        register.write(os.path.join(day_folder(folder, day), "dump.sql"))
 
 
 class Register:
@@ -41,8 +29,8 @@ class Register:
     def __init__(self, residents: int) -> None:
         self._random = Random(1)
         self._residents = residents
-        self._last = {table: int(residents * _ROWS_PER_RESIDENT[table]) for table in _TABLES}
-        self._heaps = {table: Heap(self._new(table, 1, self._last[table])) for table in _TABLES}
+        self._last = {table: int(residents * _ROWS_PER_RESIDENT[table]) for table in COLUMNS}
+        self._heaps = {table: Heap(self._new(table, 1, self._last[table])) for table in COLUMNS}
 
     def advance(self, day: int) -> None:
         """Let the nth day pass."""
@@ -54,10 +42,18 @@ class Register:
         with open(path, "w", encoding="utf-8") as file:
             file.write("--\n-- PostgreSQL database dump\n--\n\nSET client_encoding = 'UTF8';\n")
             for table, heap in self._heaps.items():
-                file.write(f"\nCOPY public.{table} ({_COLUMNS[table]}) FROM stdin;\n")
+                file.write(f"\nCOPY public.{table} ({COLUMNS[table]}) FROM stdin;\n")
                 file.writelines(heap)
                 file.write("\\.\n\n")
             file.write("--\n-- PostgreSQL database dump complete\n--\n")
+
+    def rows(self, table: str) -> Iterator[str]:
+        """Yield a table's rows as lines of COPY."""
+        return iter(self._heaps[table])
+
+    def more(self, table: str, part: float) -> Iterator[str]:
+        """Make new rows, so many for each that the table began with; they are not in the table here."""
+        return iter(self._insert(table, round(self._residents * _ROWS_PER_RESIDENT[table] * part)))
 
     def _update(self, table: str, day: int, rows: list[str]) -> list[str]:
         return [_updated(self._random, table, row, day) for row in rows]
