@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import secrets
 from hashlib import blake2b
@@ -9,9 +10,13 @@ from hashlib import blake2b
 _PARTIAL = re.compile(rb"\.jb-partial-[0-9a-f]{16}")
 
 
+_run = secrets.randbits(32)
+_count = itertools.count()
+
+
 def new_partial() -> bytes:
-    """Return a name for a file that is not yet whole."""
-    return b".jb-partial-" + secrets.token_hex(8).encode()
+    """Return a name for a file that is not yet whole; no other one of this process, nor likely of another."""
+    return b".jb-partial-%08x%08x" % (_run, next(_count) & 0xFFFFFFFF)
 
 
 def is_partial(name: bytes) -> bool:

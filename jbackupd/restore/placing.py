@@ -159,7 +159,8 @@ class Placer:
 
     def _place_file(self, inside: Inside, entry: TreeEntry, reading: ContentReading | None, tally: Tally) -> None:
         name = _split(entry.path)[1]
-        present = inside.status(name)
+        # Where nothing can be, only the last step looks.
+        present = None if self.needs_everything else inside.status(name)
         if self._rule is Conflict.IN_PLACE and self._changer.change(inside, name, entry, present, tally):
             return
         if present is not None and self._is_settled(inside, name, entry, present, tally):
@@ -172,7 +173,7 @@ class Placer:
             with typing("write", entry.path, self._beneath.path):
                 self._write(descriptor, entry, reading)
             imperfect = self._finish_file(descriptor, entry, tally)
-            inside.rename(partial, name)
+            self._give_name(inside, partial, name, entry)
         except JbackupdError:
             with suppress(JbackupdError):
                 inside.remove(partial)
@@ -185,6 +186,14 @@ class Placer:
         if imperfect is not None:
             # A right content without its mode or time is better than none.
             raise imperfect
+
+    def _give_name(self, inside: Inside, partial: bytes, name: bytes, entry: TreeEntry) -> None:
+        if self.needs_everything:
+            if inside.rename_to_new(partial, name):
+                return
+            if self._rule is Conflict.REFUSE and inside.status(name) is not None:
+                raise _something_else(entry)
+        inside.rename(partial, name)
 
     def _write(self, descriptor: int, entry: TreeEntry, reading: ContentReading | None) -> None:
         digest = self._point.content_hash.file_digest()
@@ -223,10 +232,7 @@ class Placer:
         if stays:
             tally.skipped += 1
         elif stat.S_ISDIR(present.st_mode) or self._rule is Conflict.REFUSE:
-            raise ConfinementError(
-                "unable to restore {path}: something else is there", "restore into a new, empty folder",
-                path=os.fsdecode(entry.path),
-            )
+            raise _something_else(entry)
         elif self._rule is Conflict.RENAME:
             inside.rename(name, _kept_name(inside, name))
         return stays
@@ -253,6 +259,13 @@ class Placer:
     def _count(self, tally: Tally) -> None:
         with self._lock:
             self.result.count(tally)
+
+
+def _something_else(entry: TreeEntry) -> ConfinementError:
+    return ConfinementError(
+        "unable to restore {path}: something else is there", "restore into a new, empty folder",
+        path=os.fsdecode(entry.path),
+    )
 
 
 def _split(path: bytes) -> tuple[bytes, bytes]:

@@ -4,7 +4,7 @@ Every step is one openat2 with RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS and RESOLVE_
 on the descriptor. So neither "..", nor an absolute path, nor a symlink that lies in the target, nor
 one that is swapped in meanwhile leads outside.
 
-Source: openat2(2), Linux 5.6.
+Source: openat2(2), Linux 5.6; renameat2(2).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from jbackupd.model.errors import ConfinementError, InvariantError, NoSpaceError
 _OPENAT2 = 437  # The same number on every architecture: it is newer than the unified table.
 _RESOLVE_NO_MAGICLINKS, _RESOLVE_NO_SYMLINKS, _RESOLVE_BENEATH = 0x02, 0x04, 0x08
 _RESOLVE = _RESOLVE_NO_MAGICLINKS | _RESOLVE_NO_SYMLINKS | _RESOLVE_BENEATH
+_RENAME_NOREPLACE = 1
 _PATH_BYTES_MAX = 4000
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -83,17 +84,22 @@ class Inside:
 
     def status(self, name: bytes) -> os.stat_result | None:
         """Return what has a name, or None if nothing has."""
-        with self._typing("look at", name):
-            try:
-                return os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
-            except FileNotFoundError:
-                return None
+        try:
+            _check_name(name)
+            return os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._typed(error, "look at", name) from error
 
     def create(self, name: bytes, *, readable: bool = False) -> int:
         """Create a new file, mode 0600, and return its descriptor."""
-        with self._typing("create", name):
-            access = os.O_RDWR if readable else os.O_WRONLY
+        access = os.O_RDWR if readable else os.O_WRONLY
+        try:
+            _check_name(name)
             return os.open(name, access | _NEW_FILE, 0o600, dir_fd=self.descriptor)
+        except OSError as error:
+            raise self._typed(error, "create", name) from error
 
     def open_file(self, name: bytes, *, writable: bool = False) -> int:
         """Open an existing file and return its descriptor; a FIFO does not block."""
@@ -129,9 +135,23 @@ class Inside:
 
     def rename(self, source: bytes, target: bytes) -> None:
         """Give a file another name; what has that name is replaced."""
-        with self._typing("rename", source):
+        try:
+            _check_name(source)
             _check_name(target)
             os.rename(source, target, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
+        except OSError as error:
+            raise self._typed(error, "rename", source) from error
+
+    def rename_to_new(self, source: bytes, target: bytes) -> bool:
+        """Give a file a name that nothing has; false when something has it, or the file system cannot tell."""
+        try:
+            _check_name(source)
+            _check_name(target)
+        except OSError as error:
+            raise self._typed(error, "rename", source) from error
+        # One call instead of a look and a rename, and nothing can come in between.
+        folder = ctypes.c_int(self.descriptor)
+        return not _libc.renameat2(folder, source, folder, target, ctypes.c_uint(_RENAME_NOREPLACE))
 
     def sync(self) -> None:
         """Make the names in the folder durable."""
@@ -160,6 +180,9 @@ class Inside:
 
     def _typing(self, verb: str, name: bytes) -> _Typing:
         return _Typing(verb, self._path, self._target, name)
+
+    def _typed(self, error: OSError, verb: str, name: bytes) -> Exception:
+        return _typed(error, verb, self._path + b"/" + name if self._path else name, self._target)
 
 
 class Beneath:
@@ -230,7 +253,7 @@ class Beneath:
 
 
 class _Typing:
-    """Types what the system says. Not a generator: each of a million small files passes five of these."""
+    """Types what the system says. Not a generator: a million small files pass several of these each."""
 
     __slots__ = ("_name", "_path", "_target", "_verb")
 

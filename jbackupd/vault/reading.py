@@ -64,7 +64,10 @@ class Reading:
         Raises:
             As `FrameReader.frame`.
         """
-        wanted = extents if isinstance(extents, Sequence) else list(extents)
+        wanted = extents if isinstance(extents, tuple) else tuple(extents)
+        if len(wanted) == 1 and self._unread:
+            yield self._take(wanted[0])
+            return
         planned = min(self._unread, len(wanted))
         looked = 0
         for position, extent in enumerate(wanted):
