@@ -112,8 +112,8 @@ def _circumstances(
         f"repositories on {folder}; the data is in the page cache",
         *(f"{program.name}: {_version(program)}, {program.how}" for program in rivals),
         *(f"{bound.name}: {bound.version() if bound.available() else 'not installed'}" for bound in bounds),
-        f"medians of {arguments.rounds} first copies (jbackupd, restic auto, borg zstd,3), of {arguments.rounds} "
-        f"restores of the newest day, of all days",
+        f"medians of all days, of {arguments.rounds} first copies by jbackupd, restic auto and borg zstd,3, and of "
+        f"{arguments.rounds} restores of the newest day",
         f"memory below {megabytes(floor_bytes())} MB cannot be seen",
         *([f"**{busy}**"] if busy else []),
     ]
@@ -149,11 +149,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", action="append", default=[], metavar="KIND", choices=NAMES,
                         help=f"measure this kind of data alone; may be given again; of {', '.join(NAMES)}")
     parser.add_argument("--megabytes", type=int, default=0, help="at most so large is each kind of data")
-    parser.add_argument("--rounds", type=int, default=3, help="first copies and restores; their median counts")
+    parser.add_argument("--rounds", type=int,
+                        help="first copies and restores; their median counts (default: 1, with --full 3)")
     parser.add_argument("--data", metavar="DIR", help="keep the generated data there, and use what is there")
     parser.add_argument("--folder", help="where to work (default: memory if it has room, else the temporary folder)")
     parser.add_argument("--write", action="store_true", help="put the tables into benchmarks/RESULTS.md")
     arguments = parser.parse_args()
+    arguments.rounds = arguments.rounds if arguments.rounds is not None else 3 if arguments.full else 1
     if arguments.megabytes < 0 or arguments.rounds < 1:
         parser.error("at least 1 megabyte and 1 round")
     return arguments

@@ -73,74 +73,74 @@ KINDS = (
         "register", "Register: a real PostgreSQL's dump; 1 % of the rows updated, 0.2 % inserted, 0.1 % deleted a day",
         "Changed rows are everywhere, so nearly every chunk of any size holds one: chunking alone sends most of "
         "the file again. What a delta sends is the changed rows, and where each of them is.",
-        "postgres", Size(28, 2), Size(187, 2), part="register", aim=Aim(2, 40),
+        "postgres", Size(12, 2), Size(187, 2), part="register", aim=Aim(2, 40),
     ),
     Kind(
         "basebackup", "Base backup: pg_basebackup's archive of the same server and days",
         "An updated row's new version goes to another page, the old one is marked, and each index learns of it: "
         "five places of 8 KiB pages change for one row.",
-        "postgres", Size(28, 2), Size(187, 2), part="basebackup", aim=Aim(2, 12),
+        "postgres", Size(12, 2), Size(187, 2), part="basebackup", aim=Aim(2, 12),
     ),
     Kind(
         "pages", "Page copy: an SQLite database; 1 % of the rows updated, 0.2 % inserted, 0.1 % deleted a day",
         "Rows are changed where they are, and indexes by page: small changes in pages of 4 KiB, all over the file.",
-        "pages", Size(20, 2), Size(120, 2),
+        "pages", Size(10, 2), Size(120, 2),
     ),
     Kind(
         "image", "Disk image: 1 to 3 % of its 4 KiB blocks changed a day",
         "Half of the changed blocks are wholly new: nobody can save these bytes. Blocks that changed a little are "
         "what a delta saves and chunking does not.",
-        "image", Size(32, 2), Size(400, 2), aim=Aim(1.5, 25),
+        "image", Size(24, 2), Size(400, 2), aim=Aim(1.5, 25),
     ),
     Kind(
         "ext4", "Disk image: an ext4 file system, as e2fsprogs writes it; files edited, added and deleted a day",
         "A file written anew takes other blocks, so what it shares with its older version lies elsewhere; free "
         "blocks keep what was in them.",
-        "ext4", Size(32, 2), Size(300, 2), aim=Aim(1.5, 25),
+        "ext4", Size(16, 2), Size(300, 2), aim=Aim(1.5, 25),
     ),
     Kind(
         "exports", "Exports: fourteen CSV files in cp932; 1 % of the rows changed, 0.2 % inserted, 0.1 % deleted a day",
         "As the register, but rows stay in their order. Small files are small next to what any point costs: "
         "key, index, tree, point.",
-        "exports", Size(16, 2), Size(110, 2), aim=Aim(2, 30),
+        "exports", Size(12, 2), Size(110, 2), aim=Aim(2, 30),
     ),
     Kind(
         "office", "Office tree: files edited each day; the packages upgraded on day 2, a department renamed on day 3",
         "Edited documents are zipped: behind the edit every byte differs, for a delta too, and new pictures are "
         "incompressible. Names are cp932 in part.",
-        "office", Size(16, 3), Size(230, 3), aim=Aim(1.5), labels=("edits", "upgrade", "rename"),
+        "office", Size(12, 3), Size(230, 3), aim=Aim(1.5), labels=("edits", "upgrade", "rename"),
     ),
     Kind(
         "noise", "Noise: incompressible; 1 % replaced in stretches of 4 to 256 KiB, 0.1 % appended a day",
         "The changed bytes themselves, 1.1 % of the file, are the floor. Small chunks come near to it; large "
         "chunks send what surrounds every change.",
-        "noise", Size(24, 2), Size(160, 2), aim=Aim(1.1),
+        "noise", Size(16, 2), Size(160, 2), aim=Aim(1.1),
     ),
     Kind(
         "packed", "Packed: encrypted archives, one new and one gone a day; a dump that is gzipped anew each day",
         "Nobody finds anything in encrypted bytes, nor behind the first change in gzipped ones: the new bytes are "
         "the floor.",
-        "packed", Size(16, 2), Size(120, 2),
+        "packed", Size(8, 2), Size(120, 2),
     ),
     Kind(
         "rotated", "Rotated: a dump whose name is its date, yesterday's deleted",
         "The file of the day has no older version by its name: it must be found by its content.",
-        "rotated", Size(16, 2), Size(90, 2), part="deleted",
+        "rotated", Size(8, 2), Size(90, 2), part="deleted",
     ),
     Kind(
         "kept", "Rotated and kept: a dump whose name is its date, older ones stay",
         "As rotated; the lower bounds see an archive of all dumps, in which each is like the one before it.",
-        "rotated", Size(16, 2), Size(90, 2), part="kept",
+        "rotated", Size(8, 2), Size(90, 2), part="kept",
     ),
     Kind(
         "moved", "Moved: large files into other folders, then under other names; their content stays",
         "Only names are new; every byte that a program sends beyond a few kilobytes is waste.",
-        "moved", Size(24, 2), Size(150, 2), labels=("folder", "name"),
+        "moved", Size(12, 2), Size(150, 2), labels=("folder", "name"),
     ),
     Kind(
         "twins", "Twins: a second dataset of the same tenant resembles the first (a copy for tests, 3 % of it other)",
         "The second dataset's first point has no point of its own before it: what it shares is in another dataset.",
-        "twins", Size(16, 2), Size(90, 2), labels=("the twin", "its next day"), datasets=(0, 1, 1),
+        "twins", Size(8, 2), Size(90, 2), labels=("the twin", "its next day"), datasets=(0, 1, 1),
     ),
     Kind(
         "unchanged", "Unchanged: 20,000 small files, no change",
@@ -155,7 +155,7 @@ KINDS = (
     Kind(
         "deltas", "Many days of a dump, a delta each; the newest is restored",
         "A point that hangs on many older ones: each frame is decoded with its bases.",
-        "deltas", Size(12, 10), Size(64, 30), bounded=False, programs=("jbackupd", "restic", "borg"),
+        "deltas", Size(6, 10), Size(64, 30), bounded=False, programs=("jbackupd", "restic", "borg"),
     ),
 )
 """Sizes of 0 are left out."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -13,6 +14,8 @@ from benchmarks.child import ProgramError, Ran
 from benchmarks.folders import as_one_file, day_folder, digest, show_day, total_bytes
 from benchmarks.kinds import Kind
 from benchmarks.programs import Jbackupd, Program
+
+_BOUNDS = "bounds.json"
 
 
 @dataclass(slots=True)
@@ -184,15 +187,30 @@ class Run:
                     found.trouble = f"day {day}: {error}"
 
     def _measure_bounds(self) -> dict[str, list[int] | str]:
-        """Compare one file of today with one of yesterday; a tree is one archive. Both cores work: no time counts."""
-        if not self._bounds:
-            return {}
+        """Compare one file of today with one of yesterday; a tree is one archive. Both cores work: no time counts.
+
+        What was found is remembered beside the days: the same bytes have the same bounds.
+        """
+        known = self._remembered_bounds()
+        if all(bound.name in known for bound in self._bounds):
+            return {bound.name: known[bound.name] for bound in self._bounds}
         for folder in os.listdir(self._scratch):
             shutil.rmtree(os.path.join(self._scratch, folder))
         tars = [as_one_file(self._day(day), os.path.join(self._scratch, f"day{day}.tar"))
                 for day in range(self._last_day + 1)]
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-            return dict(pool.map(lambda bound: (bound.name, self._bound_sizes(bound, tars)), self._bounds))
+            found = dict(pool.map(lambda bound: (bound.name, self._bound_sizes(bound, tars)), self._bounds))
+        with open(os.path.join(self._days, _BOUNDS), "w", encoding="utf-8") as file:
+            json.dump({name: sizes for name, sizes in found.items() if not isinstance(sizes, str)}, file)
+        return found
+
+    def _remembered_bounds(self) -> dict[str, list[int] | str]:
+        try:
+            with open(os.path.join(self._days, _BOUNDS), encoding="utf-8") as file:
+                known: dict[str, list[int] | str] = json.load(file)
+                return known
+        except FileNotFoundError:
+            return {}
 
     def _bound_sizes(self, bound: Bound, tars: Sequence[str]) -> list[int] | str:
         if not bound.available():

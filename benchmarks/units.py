@@ -16,3 +16,12 @@ def times(value: float, base: float) -> str:
         return "-"
     ratio = value / base
     return f"×{ratio:.2f}" if ratio < 10 else f"×{ratio:.0f}"
+
+
+def amount(size: float) -> str:
+    """Return a size with the unit that suits it: 870 B, 1.2 kB, 87 kB, 63 MB."""
+    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if size >= unit:
+            value = size / unit
+            return f"{value:.1f} {name}" if value < 10 and value != round(value) else f"{value:.0f} {name}"
+    return f"{size:.0f} B"
