@@ -21,7 +21,7 @@ from jbackupd.model.errors import NoSpaceError, StorageError
 from jbackupd.model.ids import ChunkId, FrameId, ObjectName
 from jbackupd.model.records import Encoding, Extent
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _BATCH = 500
 _EXTENT = struct.Struct("<16sQQ")
 
@@ -40,9 +40,13 @@ CREATE TABLE chunks (
   chunk BLOB PRIMARY KEY, frame INTEGER NOT NULL, offset INTEGER NOT NULL, length INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE versions (
-  dataset TEXT NOT NULL, path BLOB NOT NULL, sequence INTEGER NOT NULL, length INTEGER NOT NULL,
-  extents BLOB NOT NULL, anchors BLOB NOT NULL, PRIMARY KEY (dataset, path, sequence)
-) WITHOUT ROWID;
+  id INTEGER PRIMARY KEY, dataset TEXT NOT NULL, path BLOB NOT NULL, since INTEGER NOT NULL, until INTEGER NOT NULL,
+  lineage INTEGER NOT NULL, length INTEGER NOT NULL, extents BLOB NOT NULL, anchors BLOB NOT NULL
+);
+CREATE INDEX versions_by_path ON versions (dataset, path);
+CREATE INDEX versions_by_lineage ON versions (lineage);
+CREATE TABLE hooks (hash INTEGER NOT NULL, lineage INTEGER NOT NULL, PRIMARY KEY (hash, lineage)) WITHOUT ROWID;
+CREATE TABLE sketches (hash INTEGER PRIMARY KEY, frame BLOB NOT NULL, offset INTEGER NOT NULL, length INTEGER NOT NULL);
 """
 
 _NO_DATABASE = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
@@ -56,17 +60,6 @@ class FramePlace:
     session_id: bytes
     slot: int
     record: FrameRecord
-
-
-@dataclass(frozen=True, slots=True)
-class Version:
-    """A file as one point had it: what later points are encoded against."""
-
-    sequence: int
-    length: int
-    extents: tuple[Extent, ...]
-    anchors: bytes
-    """codec.cutting.Anchors as bytes."""
 
 
 def pack_extents(extents: Iterable[Extent]) -> bytes:
@@ -112,7 +105,7 @@ class Catalog:
 
     def clear(self) -> None:
         """Forget everything."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
             for (name,) in tables:
                 connection.execute(f'DROP TABLE "{name}"')
@@ -127,7 +120,7 @@ class Catalog:
             packs: Their frames, with chunks where they are known.
             indexed: The index object that lists these packs, if there is one yet.
         """
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             for pack in packs:
                 connection.execute(
                     "INSERT INTO packs (name, length, session, indexed) VALUES (?, ?, ?, ?) ON CONFLICT (name) "
@@ -140,7 +133,7 @@ class Catalog:
 
     def forget_packs(self, names: Collection[ObjectName]) -> None:
         """Forget packs that are no longer in the vault, with all that was in them."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             for name in names:
                 row = connection.execute("SELECT id FROM packs WHERE name = ?", (name,)).fetchone()
                 if row is not None:
@@ -152,13 +145,13 @@ class Catalog:
 
     def packs(self) -> dict[ObjectName, ObjectName | None]:
         """Return every known pack with the index that lists it."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             rows = connection.execute("SELECT name, indexed FROM packs").fetchall()
         return {ObjectName(name): None if indexed is None else ObjectName(indexed) for name, indexed in rows}
 
     def indexed_pack(self, name: ObjectName) -> IndexedPack:
         """Return a known pack with its frames, without chunks."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             pack_id, length, session = connection.execute(
                 "SELECT id, length, session FROM packs WHERE name = ?", (name,)
             ).fetchone()
@@ -170,14 +163,14 @@ class Catalog:
 
     def sessions_of(self, names: Collection[ObjectName]) -> set[bytes]:
         """Return the sessions that sealed these packs."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             rows = connection.execute("SELECT name, session FROM packs").fetchall()
         return {session for name, session in rows if name in names}
 
     def find_chunks(self, chunks: Sequence[ChunkId]) -> dict[ChunkId, Extent]:
         """Return where those of the chunks are that the vault holds."""
         found: dict[ChunkId, Extent] = {}
-        with self._reading() as connection:
+        with self.reading() as connection:
             for batch in _batches(chunks):
                 marks = ",".join("?" * len(batch))
                 rows = connection.execute(
@@ -191,7 +184,7 @@ class Catalog:
     def find_frames(self, frames: Collection[FrameId]) -> dict[FrameId, FramePlace]:
         """Return the places of those of the frames that the vault holds."""
         found: dict[FrameId, FramePlace] = {}
-        with self._reading() as connection:
+        with self.reading() as connection:
             for batch in _batches(list(frames)):
                 marks = ",".join("?" * len(batch))
                 rows = connection.execute(
@@ -203,46 +196,9 @@ class Catalog:
                     found[place.record.id] = place
         return found
 
-    def put_versions(self, dataset: str, versions: Iterable[tuple[bytes, Version]]) -> None:
-        """Remember versions of files (path, version) for later points."""
-        with self._transaction() as connection:
-            connection.executemany(
-                "INSERT OR REPLACE INTO versions VALUES (?, ?, ?, ?, ?, ?)",
-                (
-                    (dataset, path, v.sequence, v.length, pack_extents(v.extents), v.anchors)
-                    for path, v in versions
-                ),
-            )
-
-    def carry_version(self, dataset: str, path: bytes, source: int, target: int) -> None:
-        """Remember that a file is at one point what it was at another; nothing if that is not remembered."""
-        with self._transaction() as connection:
-            connection.execute(
-                "INSERT OR REPLACE INTO versions SELECT dataset, path, ?, length, extents, anchors FROM versions "
-                "WHERE dataset = ? AND path = ? AND sequence = ?", (target, dataset, path, source),
-            )
-
-    def find_version(self, dataset: str, path: bytes, sequence: int) -> Version | None:
-        """Return a remembered version of a file."""
-        with self._reading() as connection:
-            row = connection.execute(
-                "SELECT length, extents, anchors FROM versions WHERE dataset = ? AND path = ? AND sequence = ?",
-                (dataset, path, sequence),
-            ).fetchone()
-        return None if row is None else Version(sequence, row[0], unpack_extents(row[1]), row[2])
-
-    def keep_versions(self, dataset: str, sequences: Collection[int]) -> None:
-        """Forget the versions of a dataset that no later point will be encoded against."""
-        with self._transaction() as connection:
-            marks = ",".join("?" * len(sequences))
-            connection.execute(
-                f"DELETE FROM versions WHERE dataset = ? AND sequence NOT IN ({marks})",
-                (dataset, *sequences),
-            )
-
     def count(self) -> tuple[int, int, int]:
         """Return the numbers of packs, frames and chunks."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             packs, frames, chunks = connection.execute(
                 "SELECT (SELECT count(*) FROM packs), (SELECT count(*) FROM frames), (SELECT count(*) FROM chunks)"
             ).fetchone()
@@ -266,12 +222,14 @@ class Catalog:
         connection.executemany("INSERT OR IGNORE INTO chunks VALUES (?, ?, ?, ?)", rows)
 
     @contextlib.contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Give the connection to one thread for reading; for the modules of this package."""
         with self._lock, _typed(self.path):
             yield self._connection
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Give the connection to one thread for a transaction; for the modules of this package."""
         with self._lock, _typed(self.path):
             self._connection.execute("BEGIN IMMEDIATE")
             try:

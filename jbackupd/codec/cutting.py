@@ -6,6 +6,8 @@ Storage Systems", IEEE TPDS 2020 (FastCDC 2020), as implemented by pyfastcdc.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import pyfastcdc
@@ -16,9 +18,11 @@ from jbackupd.model.errors import StorageError
 CHUNK_MIN = 16 * 1024
 CHUNK_AVERAGE = 64 * 1024
 CHUNK_MAX = 256 * 1024
-ANCHOR_MIN = 512
 ANCHOR_AVERAGE = 2048
-ANCHOR_MAX = 8192
+FINE_AVERAGE = 512
+"""For small files, which would have one anchor or two."""
+HOOK_RATE = 64
+"""One anchor in so many is looked for among all contents: eight for a megabyte."""
 
 Anchors = npt.NDArray[np.void]
 ANCHOR = np.dtype([("hash", "<u8"), ("position", "<u8")])
@@ -64,30 +68,34 @@ class Cutter:
 
 
 class AnchorCutter:
-    """Finds anchors; its seed is secret too, since anchors follow content. Not for two threads at once."""
+    """Finds anchors; its seed is secret too, since anchors follow content. Not for two threads at once.
 
-    def __init__(self, seed: int) -> None:
+    Args:
+        average: Bytes from one anchor to the next; a quarter and four times that are the bounds.
+    """
+
+    def __init__(self, seed: int, average: int = ANCHOR_AVERAGE) -> None:
         self._pieces = FastCDC(
-            ANCHOR_AVERAGE, min_size=ANCHOR_MIN, max_size=ANCHOR_MAX, normalized_chunking=1, seed=seed
+            average, min_size=average // 4, max_size=average * 4, normalized_chunking=1, seed=seed
         )
 
-    def anchors(self, chunk: bytes | memoryview, position: int) -> list[tuple[int, int]]:
-        """Return (hash, position) for the pieces of one chunk.
+    def anchors(self, data: bytes | memoryview, position: int) -> Anchors:
+        """Return the anchors of one chunk or small file, which begins at a position of its stream.
 
         The gear hash covers the 64 bytes before a cut: enough to be nearly unique, and it survives a
         change elsewhere in the piece, which a hash of the piece would not. The last piece ends where the
-        chunk ends and needs no anchor.
+        data ends and needs no anchor.
         """
-        found = [(piece.gear_hash, position + piece.offset) for piece in self._pieces.cut_buf(chunk)]
-        return found[:-1] if len(found) > 1 else found
+        found = [(piece.gear_hash, position + piece.offset) for piece in self._pieces.cut_buf(data)]
+        return np.array(found[:-1] if len(found) > 1 else found, dtype=ANCHOR)
 
 
-def anchor_table(found: list[tuple[int, int]]) -> Anchors:
+def anchor_table(found: Sequence[Anchors]) -> Anchors:
     """Return anchors sorted by hash, each hash that occurs more than once left out.
 
     A hash that repeats (zeros, a form's header) says nothing about where content came from.
     """
-    table = np.array(found, dtype=ANCHOR)
+    table = joined(found)
     table.sort(order="hash")
     hashes = table["hash"]
     if len(hashes) < 2:
@@ -97,3 +105,35 @@ def anchor_table(found: list[tuple[int, int]]) -> Anchors:
     repeated[1:] |= equal
     repeated[:-1] |= equal
     return table[~repeated]
+
+
+def joined(found: Sequence[Anchors]) -> Anchors:
+    """Return the anchors of several chunks as one array of its own."""
+    return np.concatenate(found) if found else np.empty(0, dtype=ANCHOR)
+
+
+def thinned(anchors: Anchors, halvings: int) -> Anchors:
+    """Return one in 2**halvings of some anchors; what is left of one content is what is left of another like it."""
+    return anchors[_mixed(anchors["hash"]) >> np.uint64(64 - halvings) == 0] if halvings else anchors
+
+
+def sampled(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+    """Return one in HOOK_RATE of some anchors' hashes, always the same ones, each once; as SQLite stores them.
+
+    Source: sparse indexing (Lillibridge et al., FAST'09): what two streams have in common shows in a sample.
+    """
+    return np.unique(hashes[_mixed(hashes) < np.uint64(2**64 // HOOK_RATE)]).astype(np.int64)
+
+
+def smallest(hashes: npt.NDArray[np.uint64], count: int) -> npt.NDArray[np.int64]:
+    """Return the smallest of some anchors' hashes in a mixed order: a sketch that similar contents share.
+
+    Source: Broder, "On the resemblance and containment of documents", 1997.
+    """
+    distinct = np.unique(hashes)
+    return distinct[np.argsort(_mixed(distinct))[:count]].astype(np.int64)
+
+
+def _mixed(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Return hashes in which all bits count: an anchor is where some bits of the gear hash are zero."""
+    return hashes * np.uint64(0x9E37_79B9_7F4A_7C15)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from jbackupd.codec.compress import PLAIN_LEVEL
 from jbackupd.codec.cutting import require_compiled_cutter
 from jbackupd.engine.closure import Budget, Closures, reach
-from jbackupd.engine.earlier import EarlierTree, Versions, open_previous
+from jbackupd.engine.earlier import EarlierTree, open_previous
 from jbackupd.engine.encode import Encoder
 from jbackupd.engine.taking import Progress, Taking
+from jbackupd.engine.versions import Versions
 from jbackupd.format.point import PointBody, PointHeader
 from jbackupd.model.clock import Clock
 from jbackupd.model.errors import TryLaterError
@@ -72,8 +73,8 @@ def run_backup(
         vault.store, vault.catalog, tenant=vault.tenant, session_id=session.session_id, session_key=session.key
     )
     closures = Closures(vault.catalog)
-    encoder = Encoder(vault.reader, writer, closures, budget, plain_level=plain_level)
-    versions = Versions(vault, dataset, len(chain) + 1)
+    versions = Versions(vault, dataset, len(chain) + 1, closures=closures)
+    encoder = Encoder(vault.reader, writer, closures, budget, like=versions.like, plain_level=plain_level)
     taking = Taking(
         vault, encoder, closures=closures, budget=budget, earlier=EarlierTree(open_previous(vault, chain)),
         versions=versions, progress=progress,

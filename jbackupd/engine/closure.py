@@ -6,10 +6,11 @@ import threading
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from jbackupd.catalog.database import Catalog
+from jbackupd.catalog.database import Catalog, FramePlace
 from jbackupd.model.errors import MissingObjectError
 from jbackupd.model.ids import FrameId, ObjectName
 from jbackupd.model.records import Extent
+from jbackupd.policy.skip import DEPTH_MAX
 
 CLOSURE_FRAMES_MAX = 24
 CLOSURE_BYTES_MAX = 64 * 1024 * 1024
@@ -23,14 +24,29 @@ class Budget:
     Attributes:
         frames: Number of frames.
         plain_bytes: Their plaintext together.
+        depth: Bases of bases that are decoded one after the other.
     """
 
     frames: int = CLOSURE_FRAMES_MAX
     plain_bytes: int = CLOSURE_BYTES_MAX
+    depth: int = DEPTH_MAX
 
     def allows(self, closure: dict[FrameId, int]) -> bool:
         """Tell whether a frame may be encoded against bases with this joint closure."""
         return len(closure) < self.frames and sum(closure.values()) < self.plain_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Closure:
+    """What a frame needs to be decoded.
+
+    Attributes:
+        frames: Itself, its bases and theirs, with their plain lengths.
+        depth: How many are decoded one after the other before it; 0 without a base.
+    """
+
+    frames: dict[FrameId, int]
+    depth: int
 
 
 class Closures:
@@ -39,10 +55,10 @@ class Closures:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
         self._lock = threading.Lock()
-        self._known: dict[FrameId, dict[FrameId, int]] = {}
+        self._known: dict[FrameId, Closure] = {}
 
-    def of(self, extent: Extent) -> dict[FrameId, int]:
-        """Return the closure of an extent's frame: frame ids with plain lengths.
+    def of(self, extent: Extent) -> Closure:
+        """Return the closure of an extent's frame.
 
         Raises:
             MissingObjectError: A needed frame is not in the catalog.
@@ -50,8 +66,9 @@ class Closures:
         with self._lock:
             known = self._known.get(extent.frame)
         if known is None:
-            known = {}
-            reach(self._catalog, [extent.frame], plain_lengths=known)
+            places = find_all(self._catalog, [extent.frame])
+            lengths = {frame: place.record.plain_length for frame, place in places.items()}
+            known = Closure(lengths, _depth(extent.frame, places, {}))
             with self._lock:
                 if len(self._known) >= _CACHED_MAX:
                     self._known.clear()
@@ -81,8 +98,19 @@ def reach(
     Raises:
         MissingObjectError: A frame is not in the catalog.
     """
-    seen: set[FrameId] = set()
-    packs: set[ObjectName] = set()
+    places = find_all(catalog, frames)
+    if plain_lengths is not None:
+        plain_lengths.update((frame, place.record.plain_length) for frame, place in places.items())
+    return {place.pack for place in places.values()}
+
+
+def find_all(catalog: Catalog, frames: Iterable[FrameId]) -> dict[FrameId, FramePlace]:
+    """Return the places of frames and of everything that these need.
+
+    Raises:
+        MissingObjectError: A frame is not in the catalog.
+    """
+    found: dict[FrameId, FramePlace] = {}
     level: Collection[FrameId] = set(frames)
     while level:
         places = catalog.find_frames(level)
@@ -93,9 +121,13 @@ def reach(
                 "run 'jbackupd vault rebuild-catalog TENANT', then fetch what is missing from a peer",
                 frame=lost.hex(),
             )
-        seen.update(level)
-        packs.update(place.pack for place in places.values())
-        if plain_lengths is not None:
-            plain_lengths.update((frame, place.record.plain_length) for frame, place in places.items())
-        level = {base.frame for place in places.values() for base in place.record.bases} - seen
-    return packs
+        found.update(places)
+        level = {base.frame for place in places.values() for base in place.record.bases} - found.keys()
+    return found
+
+
+def _depth(frame: FrameId, places: dict[FrameId, FramePlace], known: dict[FrameId, int]) -> int:
+    if frame not in known:
+        bases = {base.frame for base in places[frame].record.bases}
+        known[frame] = max((1 + _depth(base, places, known) for base in bases), default=0)
+    return known[frame]

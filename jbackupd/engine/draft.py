@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from jbackupd.codec.cutting import Anchors
@@ -17,11 +18,13 @@ class Reference:
     Attributes:
         extents: Where the content is.
         anchors: To find the stretches that resemble; without them the whole content is taken.
+        lineage: Of the version that it is (catalog.versions).
     """
 
     length: int
     extents: tuple[Extent, ...]
     anchors: Anchors | None = None
+    lineage: int | None = None
 
 
 @dataclass(slots=True)
@@ -30,7 +33,7 @@ class Draft:
 
     content: bytearray = field(default_factory=bytearray)
     chunks: list[ChunkRecord] = field(default_factory=list)
-    anchors: list[tuple[int, int]] = field(default_factory=list)
+    anchors: list[Anchors] = field(default_factory=list)
     references: list[Reference] = field(default_factory=list)
     closure: dict[FrameId, int] = field(default_factory=dict)
     """Frames that the references need, with their plain lengths."""
@@ -38,6 +41,8 @@ class Draft:
     """Bytes of the stream that went by while this draft was open, known chunks included."""
     frame: FrameId | None = None
     """Set when the draft is closed."""
+    lineage: int | None = None
+    """Of what it was found to resemble most; set when the draft is encoded."""
 
     def add(self, chunk: ChunkId, data: bytes | memoryview) -> int:
         """Append a chunk and return its offset."""
@@ -58,11 +63,16 @@ class PendingExtent:
 
 @dataclass(slots=True)
 class Content:
-    """What a file consists of, while its last frames are still being made."""
+    """What a file consists of, while its last frames are still being made.
+
+    Attributes:
+        sketch: Hashes that similar contents share; only of small files.
+    """
 
     pieces: list[Extent | PendingExtent] = field(default_factory=list)
     length: int = 0
     digest: bytes = b""
+    sketch: tuple[int, ...] = ()
 
     def add_known(self, extent: Extent) -> None:
         """Append bytes of a frame that exists."""
@@ -86,6 +96,13 @@ class Content:
     def settled(self) -> bool:
         """Whether every frame of the content is closed."""
         return all(isinstance(piece, Extent) or piece.draft.frame is not None for piece in self.pieces)
+
+    @property
+    def lineage(self) -> int | None:
+        """The lineage that most of its new frames resemble; every frame must have been encoded."""
+        drafts = {id(piece.draft): piece.draft for piece in self.pieces if isinstance(piece, PendingExtent)}
+        lineages = Counter(draft.lineage for draft in drafts.values() if draft.lineage is not None)
+        return lineages.most_common(1)[0][0] if lineages else None
 
     def extents(self) -> tuple[Extent, ...]:
         """Return the final extents; the content must be settled."""

@@ -1,4 +1,4 @@
-"""Encoding closed drafts: find bases, compress, seal, in order, on worker threads."""
+"""Encoding closed drafts: choose bases, compress, seal, in order, on worker threads."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from jbackupd.codec.compress import compress
-from jbackupd.codec.resemblance import find_stretches
+from jbackupd.codec.cutting import Anchors
+from jbackupd.engine.bases import choose_bases
 from jbackupd.engine.closure import Budget, Closures
-from jbackupd.engine.draft import Draft, slice_extents
-from jbackupd.model.ids import FrameId
-from jbackupd.model.records import Encoding, Extent
+from jbackupd.engine.draft import Draft, Reference
+from jbackupd.model.records import Encoding
 from jbackupd.vault.reader import FrameReader
 from jbackupd.vault.writer import EncodedFrame, PackWriter
 
@@ -38,16 +38,19 @@ class Encoder:
         writer: Receives the frames.
         closures: Knows what each base needs.
         budget: What a frame may need.
+        like: Returns contents that resemble a frame.
         plain_level: zstd level of frames without a base.
     """
 
     def __init__(
-        self, reader: FrameReader, writer: PackWriter, closures: Closures, budget: Budget, *, plain_level: int
+        self, reader: FrameReader, writer: PackWriter, closures: Closures, budget: Budget, *,
+        like: Callable[[Anchors], list[Reference]], plain_level: int,
     ) -> None:
         self._reader = reader
         self._writer = writer
         self._closures = closures
         self._budget = budget
+        self._like = like
         self._plain_level = plain_level
         self._workers = ThreadPoolExecutor(WORKERS, "encoder")
         self._waiting: deque[Future[EncodedFrame]] = deque()
@@ -80,37 +83,9 @@ class Encoder:
         assert draft.frame is not None
         data = bytes(draft.content)
         draft.content = bytearray()
-        bases = self._bases(draft)
+        bases = choose_bases(draft, like=self._like, closure_of=self._closures.of, budget=self._budget)
         prefix = b"".join(self._reader.read(bases))
         encoding, payload = compress(data, prefix, plain_level=self._plain_level)
         if encoding is not Encoding.ZSTD_PREFIX:
             bases = ()
         return EncodedFrame(draft.frame, payload, len(data), encoding, bases, tuple(draft.chunks))
-
-    def _bases(self, draft: Draft) -> tuple[Extent, ...]:
-        """Choose the stretches that a draft is encoded against, within the budget."""
-        candidates: list[Extent] = []
-        for reference in draft.references:
-            if reference.anchors is None:
-                candidates.extend(reference.extents)
-            else:
-                for begin, end in find_stretches(draft.anchors, reference.anchors, reference.length):
-                    candidates.extend(slice_extents(reference.extents, begin, end))
-        return affordable(candidates, self._closures.of, self._budget)
-
-
-def affordable(
-    candidates: list[Extent], closure_of: Callable[[Extent], dict[FrameId, int]], budget: Budget
-) -> tuple[Extent, ...]:
-    """Return the candidates, in order, whose joint closure stays within a budget.
-
-    An extent that would exceed it is left out, and later ones may still fit.
-    """
-    chosen: list[Extent] = []
-    closure: dict[FrameId, int] = {}
-    for extent in dict.fromkeys(candidates):
-        joint = closure | closure_of(extent)
-        if budget.allows(joint):
-            chosen.append(extent)
-            closure = joint
-    return tuple(chosen)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from jbackupd.catalog.database import Catalog
-from jbackupd.codec.cutting import CHUNK_MAX, AnchorCutter, Cutter
+from jbackupd.codec.cutting import CHUNK_MAX, FINE_AVERAGE, AnchorCutter, Anchors, Cutter, smallest
 from jbackupd.codec.hashing import ContentHash
+from jbackupd.codec.resemblance import AnchorCollector
 from jbackupd.engine.closure import Budget, Closures
 from jbackupd.engine.draft import Content, Draft, Reference
 from jbackupd.format.index import IndexedPack
@@ -24,6 +25,9 @@ BUFFER_BYTES = 8 * 1024 * 1024
 LARGE_BYTES = 1024 * 1024
 """From here on a file has frames of its own, and anchors; below, files share frames and an earlier
 version is taken whole."""
+SKETCHED_BYTES_MIN = 2 * 1024
+"""Below, what a sketch costs is more than what it saves."""
+SKETCH_HASHES = 2
 
 
 @dataclass(slots=True)
@@ -44,24 +48,27 @@ class Lane:
         submit: Takes a closed draft.
         closures: Knows what references need.
         budget: What a frame may need.
+        similar: Returns a small content by its sketch.
     """
 
     def __init__(
         self, catalog: Catalog, hashes: ContentHash, submit: Callable[[Draft], None], *, closures: Closures,
-        budget: Budget,
+        budget: Budget, similar: Callable[[tuple[int, ...]], Reference | None],
     ) -> None:
         self._catalog = catalog
         self._hashes = hashes
         self._submit = submit
         self._closures = closures
         self._budget = budget
+        self._similar = similar
         self._cutter = Cutter(hashes.cut_seed)
         self._anchor_cutter = AnchorCutter(hashes.cut_seed ^ 1)
+        self._fine_cutter = AnchorCutter(hashes.cut_seed ^ 2, FINE_AVERAGE)
         self._draft = Draft()
         self._recent: dict[ChunkId, tuple[Draft, int]] = {}
         self._buffer = bytearray()
         self._content = Content()
-        self._found: list[tuple[int, int]] | None = None
+        self._found: AnchorCollector | None = None
         self.counts = LaneCounts()
 
     def begin(self, reference: Reference | None, *, alone: bool, anchored: bool) -> None:
@@ -72,16 +79,13 @@ class Lane:
             alone: Its frames hold nothing else.
             anchored: Collect anchors, returned by `end`.
         """
-        if reference is not None and not self._closures.has(reference.extents):
-            reference = None
-        if alone or (reference is not None and not self._has_room_for(reference)):
+        if alone:
             self.close_draft()
         self._content = Content()
         self._digest = self._hashes.file_digest()
-        self._reference = reference
         self._alone = alone
-        self._found = [] if anchored else None
-        self._adopt_reference()
+        self._found = AnchorCollector() if anchored else None
+        self._refer_to(reference)
 
     def feed(self, block: bytes) -> None:
         """Take the next bytes of the stream."""
@@ -90,13 +94,15 @@ class Lane:
         if len(self._buffer) >= BUFFER_BYTES:
             self._cut(last=False)
 
-    def end(self) -> tuple[Content, list[tuple[int, int]]]:
+    def end(self) -> tuple[Content, AnchorCollector]:
         """End the stream; return its content and the anchors that were collected."""
+        if not self._alone and not self._content.length:
+            self._sketch()
         self._cut(last=True)
         self._content.digest = self._digest.digest()
         if self._alone:
             self.close_draft()
-        return self._content, self._found or []
+        return self._content, self._found or AnchorCollector()
 
     def abandon(self) -> None:
         """End a stream whose reading failed; what was taken of it stays as unreferred chunks."""
@@ -115,6 +121,15 @@ class Lane:
             for chunk in frame.chunks:
                 self._recent.pop(chunk.id, None)
 
+    def _sketch(self) -> None:
+        """Sketch a small file that is here whole; one without an earlier version may resemble another file."""
+        if len(self._buffer) < SKETCHED_BYTES_MIN:
+            return
+        anchors = self._fine_cutter.anchors(memoryview(self._buffer), 0)
+        self._content.sketch = tuple(smallest(anchors["hash"], SKETCH_HASHES).tolist())
+        if self._reference is None:
+            self._refer_to(self._similar(self._content.sketch))
+
     def _cut(self, *, last: bool) -> None:
         view = memoryview(self._buffer)
         cuts: list[tuple[ChunkId, memoryview]] = []
@@ -132,9 +147,10 @@ class Lane:
         for chunk, piece in cuts:
             self.counts.chunks += 1
             self.counts.bytes += len(piece)
-            found = self._anchor_cutter.anchors(piece, self._content.length) if self._found is not None else []
+            found = None
             if self._found is not None:
-                self._found += found
+                found = self._anchor_cutter.anchors(piece, self._content.length)
+                self._found.add(found)
             if chunk in known:
                 self._content.add_known(known[chunk])
             elif chunk in self._recent:
@@ -147,12 +163,13 @@ class Lane:
                 self.close_draft()
                 self._adopt_reference()
 
-    def _add_new(self, chunk: ChunkId, piece: memoryview, anchors: Iterable[tuple[int, int]]) -> None:
+    def _add_new(self, chunk: ChunkId, piece: memoryview, anchors: Anchors | None) -> None:
         if len(self._draft.content) + len(piece) > FRAME_BYTES_MAX:
             self.close_draft()
             self._adopt_reference()
         offset = self._draft.add(chunk, piece)
-        self._draft.anchors += anchors
+        if anchors is not None:
+            self._draft.anchors.append(anchors)
         self._recent[chunk] = self._draft, offset
         self._content.add_pending(self._draft, offset, len(piece))
         self.counts.new_chunks += 1
@@ -162,13 +179,22 @@ class Lane:
             return False
         return len(self._draft.content) >= FRAME_BYTES_MIN or self._draft.passed_bytes >= PASSED_BYTES_MAX
 
+    def _refer_to(self, reference: Reference | None) -> None:
+        """Let the stream be encoded against an earlier content, if that is still there."""
+        if reference is not None and not self._closures.has(reference.extents):
+            reference = None
+        if reference is not None and not self._has_room_for(reference):
+            self.close_draft()
+        self._reference = reference
+        self._adopt_reference()
+
     def _adopt_reference(self) -> None:
         """Let the current draft know the current stream's earlier version."""
         if self._reference is not None:
             self._draft.references.append(self._reference)
             if self._reference.anchors is None:
                 for extent in self._reference.extents:
-                    self._draft.closure |= self._closures.of(extent)
+                    self._draft.closure |= self._closures.of(extent).frames
 
     def _has_room_for(self, reference: Reference) -> bool:
         """Tell whether the current draft may need this reference as well."""
@@ -176,7 +202,7 @@ class Lane:
             return not self._draft.content
         joint = dict(self._draft.closure)
         for extent in reference.extents:
-            joint |= self._closures.of(extent)
+            joint |= self._closures.of(extent).frames
         return self._budget.allows(joint)
 
 

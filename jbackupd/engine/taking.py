@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 
 from jbackupd.engine.closure import Budget, Closures
 from jbackupd.engine.draft import Content
-from jbackupd.engine.earlier import TREE_PATH, EarlierTree, Versions, whole
+from jbackupd.engine.earlier import EarlierTree
 from jbackupd.engine.encode import Encoder
 from jbackupd.engine.lane import LARGE_BYTES, Lane
+from jbackupd.engine.versions import TREE_PATH, Versions, whole
 from jbackupd.format.index import IndexedPack
 from jbackupd.format.tree import TreeEncoder
 from jbackupd.model.ids import FrameId
@@ -35,7 +36,7 @@ class Taking:
     Args:
         encoder: Takes the frames.
         earlier: The previous point's tree.
-        versions: What large files are encoded against.
+        versions: What new content is encoded against.
         progress: Called after every block.
     """
 
@@ -50,7 +51,10 @@ class Taking:
         self._closures = closures
         hashes = vault.keys.content_hash()
         self._files, self._trees = (
-            Lane(vault.catalog, hashes, encoder.submit, closures=closures, budget=budget) for _ in range(2)
+            Lane(
+                vault.catalog, hashes, encoder.submit, closures=closures, budget=budget, similar=versions.similar
+            )
+            for _ in range(2)
         )
         self._tree = TreeEncoder()
         self._trees.begin(versions.reference(TREE_PATH, None), alone=True, anchored=True)
@@ -151,6 +155,8 @@ class Taking:
                 if not content.settled:
                     break
                 entry = replace(entry, extents=content.extents())
+                if content.sketch:
+                    self._versions.remember_small(content)
             self.used.update(extent.frame for extent in entry.extents)
             self._trees.feed(self._tree.add(entry))
             self._waiting.popleft()

@@ -14,7 +14,7 @@ from jbackupd.format.point import PointBody, PointHeader, encode_point, seal_bod
 from jbackupd.model.ids import NO_OBJECT, DatasetId, ObjectKind, ObjectName, ObjectRef, SiteId
 from jbackupd.vault.keydirectory import KeyDirectory
 from jbackupd.vault.keyring import Session
-from jbackupd.vault.vault import StoredPoint, Vault
+from jbackupd.vault.vault import Vault
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Committed:
     """A point that is durable in the vault.
 
     Attributes:
-        new_object_bytes: What a peer that holds the predecessor has to receive: added objects and the point.
+        new_object_bytes: What a peer that holds all points up to now has to receive: added objects and the point.
     """
 
     name: ObjectName
@@ -62,7 +62,8 @@ def commit_point(
     )
     data = encode_point(header, seal_body(sealer, body), author.signer)
     name = vault.store.put(ObjectKind.POINT, data)
-    return Committed(name, header, len(data) + sum(vault.store.size(ref) for ref in header.added))
+    new = set(header.added) - _held_for_others(vault, header, session)
+    return Committed(name, header, len(data) + sum(vault.store.size(ref) for ref in new))
 
 
 def needed_objects(vault: Vault, packs: Collection[ObjectName], session: Session) -> set[ObjectRef]:
@@ -79,9 +80,16 @@ def needed_objects(vault: Vault, packs: Collection[ObjectName], session: Session
     )
 
 
-def new_object_bytes(vault: Vault, point: StoredPoint) -> int:
-    """Return what a peer that holds the predecessor has to receive for a point, in bytes."""
-    return point.length + sum(vault.store.size(ref) for ref in point.header.added)
+def _held_for_others(vault: Vault, header: PointHeader, session: Session) -> set[ObjectRef]:
+    """Return what points of other datasets need; looked at only if the point shares packs with earlier ones."""
+    added = {ref.name for ref in header.added if ref.kind is ObjectKind.PACK}
+    if vault.catalog.sessions_of(added) <= {session.session_id}:
+        return set()
+    held: set[ObjectRef] = set()
+    for other in vault.points.datasets():
+        if other != header.dataset:
+            held |= vault.points.needed(other, len(vault.points.chain(other)))
+    return held
 
 
 def _write_index(vault: Vault, packs: Collection[ObjectName], session: Session) -> None:

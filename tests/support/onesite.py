@@ -100,18 +100,18 @@ class Site:
         )
         return found
 
-    def backup(self, source: MemorySource, **options: object) -> BackupResult:
+    def backup(self, source: MemorySource, dataset: DatasetId = DATASET, **options: object) -> BackupResult:
         self.clock.advance(86_400)
         return run_backup(
-            self.vault, DATASET, source, keyring=self.keyring, author=self.author, clock=self.clock,
+            self.vault, dataset, source, keyring=self.keyring, author=self.author, clock=self.clock,
             **options,  # type: ignore[arg-type]
         )
 
-    def open_point(self, sequence: int | None = None) -> OpenPoint:
-        return self.vault.open_point(self.vault.points.find(PointSelector(DATASET, sequence)))
+    def open_point(self, sequence: int | None = None, dataset: DatasetId = DATASET) -> OpenPoint:
+        return self.vault.open_point(self.vault.points.find(PointSelector(dataset, sequence)))
 
-    def content(self, sequence: int | None = None) -> dict[bytes, bytes]:
-        point = self.open_point(sequence)
+    def content(self, sequence: int | None = None, dataset: DatasetId = DATASET) -> dict[bytes, bytes]:
+        point = self.open_point(sequence, dataset)
         found = {}
         for entry in point.entries():
             if entry.type is EntryType.FILE:

@@ -1,0 +1,75 @@
+"""Choosing the stretches that a draft is encoded against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from jbackupd.codec.cutting import Anchors, joined
+from jbackupd.codec.resemblance import STRETCH_BYTES_MAX, Stretches, find_stretches
+from jbackupd.engine.closure import Budget, Closure
+from jbackupd.engine.draft import Draft, Reference, slice_extents
+from jbackupd.model.ids import FrameId
+from jbackupd.model.records import Extent
+
+KNOWN_PART = 0.5
+"""A frame whose earlier version has fewer of its anchors is looked for elsewhere too: it was moved here, or
+the path holds something else now."""
+WORTH_PART = 0.05
+"""With fewer of a frame's anchors in common, a content is no help."""
+
+
+def choose_bases(
+    draft: Draft, *, like: Callable[[Anchors], list[Reference]], closure_of: Callable[[Extent], Closure],
+    budget: Budget,
+) -> tuple[Extent, ...]:
+    """Return the stretches that a draft is encoded against, within a budget, and note the draft's lineage.
+
+    Args:
+        draft: Closed.
+        like: Returns contents that resemble a frame, wherever they are.
+        closure_of: Returns what an extent's frame needs.
+    """
+    candidates = [extent for reference in draft.references if reference.anchors is None for extent in reference.extents]
+    for reference, stretches in _resembled(draft, like):
+        draft.lineage = draft.lineage or reference.lineage
+        for begin, end in stretches.spans:
+            candidates.extend(slice_extents(reference.extents, begin, end))
+    return affordable(candidates, closure_of, budget)
+
+
+def affordable(
+    candidates: Iterable[Extent], closure_of: Callable[[Extent], Closure], budget: Budget
+) -> tuple[Extent, ...]:
+    """Return the candidates, in order, whose joint closure stays within a budget.
+
+    An extent that would exceed it is left out, and later ones may still fit.
+    """
+    chosen: list[Extent] = []
+    joint: dict[FrameId, int] = {}
+    room = STRETCH_BYTES_MAX
+    for extent in dict.fromkeys(candidates):
+        closure = closure_of(extent)
+        more = joint | closure.frames
+        if extent.length <= room and closure.depth < budget.depth and budget.allows(more):
+            chosen.append(extent)
+            joint = more
+            room -= extent.length
+    return tuple(chosen)
+
+
+def _resembled(draft: Draft, like: Callable[[Anchors], list[Reference]]) -> list[tuple[Reference, Stretches]]:
+    """Return contents that a draft resembles, with the stretches of each, what resembles it most first."""
+    anchors = joined(draft.anchors)
+    if not len(anchors):
+        return []
+    found = [_compared(anchors, reference) for reference in draft.references if reference.anchors is not None]
+    if sum(stretches.hits for _, stretches in found) < KNOWN_PART * len(anchors):
+        lineages = {reference.lineage for reference, _ in found} - {None}
+        found += [_compared(anchors, other) for other in like(anchors) if other.lineage not in lineages]
+    worth = [pair for pair in found if pair[1].hits > WORTH_PART * len(anchors)]
+    return sorted(worth, key=lambda pair: pair[1].hits, reverse=True)
+
+
+def _compared(anchors: Anchors, reference: Reference) -> tuple[Reference, Stretches]:
+    assert reference.anchors is not None
+    return reference, find_stretches(anchors, reference.anchors, reference.length)
