@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jbackupd.cli.asking import Caller, answering
+from jbackupd.cli.clean import clean
 from jbackupd.cli.output import Frame, pass_frame, show_time
 from jbackupd.codec.paper import text_of
 from jbackupd.model.errors import NotFoundError, StorageError, UsageError
@@ -27,6 +28,9 @@ PROGRESS_SECONDS = 5.0
 @click.group(help=_("Run a continuity plan."))
 def recovery() -> None:
     """Group of commands."""
+
+
+recovery.add_command(clean)
 
 
 @recovery.command(help=_("Read a plan and tell what it would find here; changes nothing."))

@@ -6,6 +6,8 @@ Each record is a JSON object, see docs/format/run-journal.md:
     resume    at
     step      at, step, do (a StepEvent), detail (of the outcome: counts, error)
     end       at, proved
+    clean     at                                what the run laid out is to be removed; it is never resumed
+    cleaned   at, files, bytes                  it is removed
 """
 
 from __future__ import annotations
@@ -73,7 +75,26 @@ class End(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="ev
     proved: bool
 
 
-RunEvent = Resume | StepNote | End
+class Clean(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="event", tag="clean"):
+    """A person lets everything be removed that the run laid out; from here on it is never resumed."""
+
+    at: datetime
+
+
+class Cleaned(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="event", tag="cleaned"):
+    """It is removed, and nothing of it was found afterwards.
+
+    Attributes:
+        files: What the last removal removed, folders apart.
+        bytes: Lengths of those that were regular files.
+    """
+
+    at: datetime
+    files: int
+    bytes: int
+
+
+RunEvent = Resume | StepNote | End | Clean | Cleaned
 _decoder: msgspec.json.Decoder[Beginning | RunEvent] = msgspec.json.Decoder(Beginning | RunEvent)
 
 
@@ -101,6 +122,9 @@ class RunRecord:
         self.resumed_at: list[datetime] = []
         self.ended_at: datetime | None = None
         self.proved = False
+        self.clean_begun_at: datetime | None = None
+        """When the removal of what it laid out began; it cannot be resumed then."""
+        self.cleaned: Cleaned | None = None
         for raw in journal.records[1:]:
             self._fold_checked(_decode(raw))
 
@@ -155,6 +179,14 @@ class RunRecord:
         """Note that nothing more will begin."""
         self._note(End(at, proved))
 
+    def note_clean(self, at: datetime) -> None:
+        """Note that what the run laid out is to be removed; durable before anything is."""
+        self._note(Clean(at))
+
+    def note_cleaned(self, at: datetime, *, files: int, size: int) -> None:
+        """Note that it is removed."""
+        self._note(Cleaned(at, files, size))
+
     def close(self) -> None:
         """Close the journal."""
         self._journal.close()
@@ -167,11 +199,18 @@ class RunRecord:
 
     def _fold_checked(self, event: Beginning | RunEvent) -> None:
         """Take in an event of a journal that another version, or nobody of ours, may have written."""
-        if isinstance(event, Beginning) or (isinstance(event, StepNote) and not self._allows(event)):
+        if isinstance(event, Beginning) or not self._allows(event):
             raise _malformed(self.beginning.run)
         self._fold(event)
 
-    def _allows(self, event: StepNote) -> bool:
+    def _allows(self, event: RunEvent) -> bool:
+        if isinstance(event, Clean):
+            return True
+        if isinstance(event, Cleaned) or self.clean_begun_at is not None:
+            return isinstance(event, Cleaned) and self.clean_begun_at is not None
+        return not isinstance(event, StepNote) or self._allows_step(event)
+
+    def _allows_step(self, event: StepNote) -> bool:
         return event.step in self.steps and STEP_MACHINE.allows(self.steps[event.step].state, event.do)
 
     def _fold(self, event: RunEvent) -> None:
@@ -184,6 +223,10 @@ class RunRecord:
                 self.ended_at, self.proved = None, False
             case End(at=at, proved=proved):
                 self.ended_at, self.proved = at, proved
+            case Clean(at=at):
+                self.clean_begun_at, self.cleaned = self.clean_begun_at or at, None
+            case Cleaned():
+                self.cleaned = event
 
     @staticmethod
     def _fold_step(step: StepRecord, event: StepEvent, at: datetime, detail: Mapping[str, Any]) -> None:

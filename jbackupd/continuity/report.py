@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from jbackupd.continuity.plan import StepState
-from jbackupd.continuity.record import End, Resume, RunEvent, RunRecord, StepNote, StepRecord
+from jbackupd.continuity.record import Clean, Cleaned, End, Resume, RunEvent, RunRecord, StepNote, StepRecord
 
 REPORT_SCHEMA = 1
 CHECKS = ("check", "inspect")
@@ -36,6 +36,10 @@ def run_document(record: RunRecord) -> dict[str, Any]:
         "ended_at": _time(record.ended_at),
         "proved": record.proved,
         "over": record.ended_at is not None,
+        "clean_begun_at": _time(record.clean_begun_at),
+        "cleaned": None if record.cleaned is None else {
+            "at": _time(record.cleaned.at), "files": record.cleaned.files, "bytes": record.cleaned.bytes,
+        },
         "decision_seconds": _total(beginning.begun_at - lost),
         "technical_seconds": _seconds(beginning.begun_at, back or record.ended_at),
         "counted_from": since,
@@ -95,6 +99,10 @@ def _timeline_entry(event: RunEvent) -> dict[str, Any]:
             return {"at": _time(at), "event": "resume"}
         case End(at=at, proved=proved):
             return {"at": _time(at), "event": "proved" if proved else "end"}
+        case Clean(at=at):
+            return {"at": _time(at), "event": "clean"}
+        case Cleaned(at=at):
+            return {"at": _time(at), "event": "cleaned"}
 
 
 def _step_document(name: str, kind: str, step: StepRecord) -> dict[str, Any]:

@@ -35,6 +35,7 @@ def event_text(entry: Document) -> str:
         "lost": _("the home site is lost"), "declared": _("the loss is declared"), "run": _("the run begins"),
         "resume": _("the run is resumed"), "end": _("the run ends"), "proved": _("the run ends, proved"),
         "begin": _("begins"), "finish": _("done"), "fail": _("failed"), "skip": _("left out"), "again": _("again"),
+        "clean": _("what it laid out is being removed"), "cleaned": _("what it laid out is removed"),
     }
     word = words[entry["event"]]
     return f"{entry['step']}: {word}" if "step" in entry else word
@@ -48,12 +49,23 @@ def after_text(document: Document, entry: Document) -> str:
 
 
 def outcome_text(document: Document) -> str:
-    """Return what a run came to, in a word or two."""
+    """Return what a run came to, in a word or two, and whether what it laid out is still there."""
+    came_to = _came_to(document)
+    if document["cleaned"] is not None:
+        return _("{outcome}; what it laid out is removed").format(outcome=came_to)
+    if document["clean_begun_at"] is not None:
+        return _("{outcome}; what it laid out is removed in part: clean it again").format(outcome=came_to)
+    return came_to
+
+
+def _came_to(document: Document) -> str:
     if document["proved"]:
         return _("proved: every step is done")
     if document.get("under_way"):
         return _("under way")
-    return _("ended with failures") if document["over"] else _("interrupted; it waits to be resumed")
+    if document["over"]:
+        return _("ended with failures")
+    return _("given up") if document["clean_begun_at"] else _("interrupted; it waits to be resumed")
 
 
 def detail_text(detail: Document) -> str:

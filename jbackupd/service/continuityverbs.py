@@ -72,6 +72,14 @@ class RunNameArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     run: str
 
 
+class CleanArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which run; whether it may be one that never ended, and whether only to look."""
+
+    run: str
+    given_up: bool = False
+    dry_run: bool = False
+
+
 class Registry(Protocol):
     """Where verbs are answered: the daemon's control socket, or a command that has no daemon."""
 
@@ -115,6 +123,7 @@ class ContinuityVerbs:
         control.register("recovery.resume", ResumeArguments, self.resume)
         control.register("recovery.show", RunNameArguments, self.show)
         control.register("recovery.close", RunNameArguments, self.close)
+        control.register("recovery.clean", CleanArguments, self.clean)
         control.register("recovery.history", NoArguments, self.history)
 
     async def site_status(self, call: Call[NoArguments]) -> Body:
@@ -187,6 +196,11 @@ class ContinuityVerbs:
         """End a run of this daemon and close its desks."""
         await self._recoveries.end(call.arguments.run)
         return {"run": call.arguments.run}
+
+    async def clean(self, call: Call[CleanArguments]) -> Body:
+        """Remove what a run laid out, or look what that would be."""
+        wanted = call.arguments
+        return await self._recoveries.clean(wanted.run, given_up=wanted.given_up, dry_run=wanted.dry_run)
 
     async def history(self, call: Call[NoArguments]) -> Body:
         """Answer the reports of all runs."""

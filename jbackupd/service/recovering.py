@@ -7,7 +7,9 @@ person comes with the shares.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import hashlib
+import posixpath
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,19 +18,20 @@ from typing import Any
 
 from jbackupd.codec.shares import Share, combine
 from jbackupd.continuity.epoch import Epochs
-from jbackupd.continuity.plan import can_open_desk, needs_keys
-from jbackupd.continuity.record import Beginning, RunRecord, run_names
+from jbackupd.continuity.plan import StepState, can_open_desk, needs_keys
+from jbackupd.continuity.record import Beginning, RunRecord, run_folder, run_names
 from jbackupd.continuity.report import run_document
 from jbackupd.continuity.run import Run, defect, failure
 from jbackupd.model.clock import Clock
-from jbackupd.model.errors import BusyError, JbackupdError, NotFoundError, UsageError
+from jbackupd.model.errors import BusyError, JbackupdError, NotFoundError, RefusedError, UsageError
 from jbackupd.model.ids import TenantId
 from jbackupd.runtime.offload import settled
+from jbackupd.service.clearing import clear, parts_of
 from jbackupd.service.premises import Premises
 from jbackupd.service.readiness import check_desks
 from jbackupd.service.steps import SiteSteps
 from jbackupd.settings.plan import Plan, parse_plan
-from jbackupd.storage.files import Files
+from jbackupd.storage.files import PosixFiles
 
 News = Mapping[str, Any]
 WATCHER_BEHIND_MAX = 32
@@ -55,7 +58,7 @@ class Recoveries:
     """
 
     def __init__(
-        self, files: Files, *, epochs: Epochs, clock: Clock, premises_of: Callable[[TenantId], Premises],
+        self, files: PosixFiles, *, epochs: Epochs, clock: Clock, premises_of: Callable[[TenantId], Premises],
         defect: Callable[[str, Exception], None],
     ) -> None:
         self._files = files
@@ -118,6 +121,10 @@ class Recoveries:
                 )
             record = await asyncio.to_thread(RunRecord.open, self._files, name, parse_plan)
             try:
+                if record.clean_begun_at is not None:
+                    raise RefusedError(
+                        "what the recovery run {run} laid out was removed", "run the plan again", run=name
+                    )
                 self._check_free(record.plan)
                 self._epochs.check_acting(record.plan.home, plan=record.plan.id)
                 if needs_keys(record.plan, record.states) and (
@@ -146,6 +153,66 @@ class Recoveries:
         # Whoever asked for the end may go away; it is still one.
         await settled(self._settle(live))
 
+    async def clean(self, name: str, *, given_up: bool = False, dry_run: bool = False) -> dict[str, Any]:
+        """Remove what a run laid out, and note it in its journal; or, with `dry_run`, only look what there is.
+
+        Args:
+            given_up: The run may be one that never ended.
+
+        Returns:
+            `parts`: what is there, or was; `removed`: counts, none with `dry_run`; `report`: the run's.
+
+        Raises:
+            NotFoundError: There is no such run.
+            BusyError: It is under way.
+            RefusedError: Its desks are open, or it did not end.
+            StorageError: Something could not be removed; the run stays half removed, and is never resumed.
+        """
+        return await settled(self._clean(name, given_up=given_up, dry_run=dry_run))
+
+    async def _clean(self, name: str, *, given_up: bool, dry_run: bool) -> dict[str, Any]:
+        async with self._starting:
+            self._check_left(name)
+            if name in self._live and not dry_run:
+                await self.end(name)
+            return await asyncio.to_thread(self._clear, name, given_up=given_up, dry_run=dry_run)
+
+    def _check_left(self, name: str) -> None:
+        """Check that nobody works with what a run laid out."""
+        live = self._live.get(name)
+        if live is None:
+            return
+        if not live.task.done():
+            raise BusyError("the recovery run {run} is under way", "watch it with 'jbackupd recovery show'", run=name)
+        states = live.run.record.states
+        if any(step.kind == "desk" and states[step.id] is StepState.DONE for step in live.run.record.plan.steps):
+            raise RefusedError(
+                "the desks of the recovery run {run} are open", "close them with 'jbackupd recovery close {run}'",
+                run=name,
+            )
+
+    def _clear(self, name: str, *, given_up: bool, dry_run: bool) -> dict[str, Any]:
+        self._check_known(name)
+        record = RunRecord.open(self._files, name, parse_plan)
+        try:
+            if record.ended_at is None and not given_up and record.clean_begun_at is None:
+                raise RefusedError(
+                    "the recovery run {run} did not end: what it restored may still be needed",
+                    "go on with 'jbackupd recovery resume {run}', or give it up for ever with --give-up", run=name,
+                )
+            folder = posixpath.join(self._files.root, run_folder(name))
+            parts = [dataclasses.asdict(part) for part in parts_of(folder)]
+            removed = None if dry_run else self._remove(record, folder)
+            return {"run": name, "parts": parts, "removed": removed, "report": run_document(record)}
+        finally:
+            record.close()
+
+    def _remove(self, record: RunRecord, folder: str) -> dict[str, int]:
+        record.note_clean(self._clock.now())
+        files, size = clear(folder)
+        record.note_cleaned(self._clock.now(), files=files, size=size)
+        return {"files": files, "bytes": size}
+
     async def watch(self, name: str) -> AsyncIterator[News]:
         """Yield news of a run until it is over."""
         live = self._live.get(name)
@@ -169,13 +236,16 @@ class Recoveries:
         if name in self._live:
             live = self._live[name]
             return {**run_document(live.run.record), "under_way": not live.task.done(), "stopped": _stopped(live.task)}
-        if name not in run_names(self._files):
-            raise NotFoundError("there is no recovery run {run}", "see 'jbackupd recovery history'", run=name)
+        self._check_known(name)
         record = RunRecord.open(self._files, name, parse_plan)
         try:
             return {**run_document(record), "under_way": False, "stopped": None}
         finally:
             record.close()
+
+    def _check_known(self, name: str) -> None:
+        if name not in run_names(self._files):
+            raise NotFoundError("there is no recovery run {run}", "see 'jbackupd recovery history'", run=name)
 
     def history(self) -> list[dict[str, Any]]:
         """Return the reports of all runs, oldest first; of one that cannot be read, its name and why. Blocks."""

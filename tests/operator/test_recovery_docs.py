@@ -12,7 +12,7 @@ import pytest
 
 from jbackupd.cli.main import _root
 from jbackupd.continuity.plan import STEP_MACHINE
-from jbackupd.continuity.record import Beginning, End, Resume, StepNote
+from jbackupd.continuity.record import Beginning, Clean, Cleaned, End, Resume, StepNote
 from jbackupd.service.readiness import check_desks
 from jbackupd.settings.plan import AnyStep, Plan, Step, load_plan
 
@@ -67,7 +67,7 @@ def test_every_command_on_the_page_exists_with_its_options() -> None:
 
 def test_the_journals_page_has_every_event_field_and_transition() -> None:
     text = page("docs/format/run-journal.md")
-    for kind in (Beginning, StepNote, Resume, End):
+    for kind in (Beginning, StepNote, Resume, End, Clean, Cleaned):
         assert f"| `{kind.__struct_config__.tag}` |" in text
         assert [name for name in kind.__struct_encode_fields__ if f"`{name}`" not in text] == []
     rows = re.findall(r"^\| ([a-z, ]+) \| `(\w+)` \| (\w+) \|$", text, re.MULTILINE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import pty
 import shutil
 import signal
 import subprocess
@@ -164,6 +165,45 @@ def test_a_vault_that_came_by_hand_is_recovered_without_any_other_site(
     folder = Path(document["steps"][1]["detail"]["folder"])
     assert folder.parent.parent.stat().st_mode & 0o7777 == 0o700, "nobody else reads what was restored"
     assert sorted(os.listdir(os.fsencode(folder))) == sorted(os.listdir(os.fsencode(town.data)))
+
+
+def typed_at_a_terminal(shelter: SiteProcess, answer: str, *arguments: str) -> tuple[int, str]:
+    """Run a command whose standard input is a terminal, and answer what it asks."""
+    leader, follower = pty.openpty()
+    os.write(leader, answer.encode() + b"\n")
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "jbackupd", "-c", str(shelter.config), "--language", "ja", *arguments],
+            stdin=follower, capture_output=True, text=True, timeout=60, env=shelter.environment, check=False,
+        )
+    finally:
+        os.close(leader)
+        os.close(follower)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_what_a_run_laid_out_is_removed_when_its_name_is_typed(
+    shelter: SiteProcess, town: Town, tmp_path: Path
+) -> None:
+    declare(shelter, tmp_path)
+    process, document = serving(
+        shelter, "recovery", "run", str(tmp_path / "plan.toml"), "--local", *shares(tmp_path, 1, 2)
+    )
+    end(process)
+    run = document["run"]
+    folder = shelter.state / "recovery" / run
+    clean = ("recovery", "clean", run, "--local")
+    shelter.command(*clean, expect=2)
+    looked = shelter.command(*clean, "--dry-run")
+    paths = [part["path"] for part in looked["parts"]]
+    assert {"catalog.sqlite", "data/juki@1", "desk/desk"} <= set(paths) and looked["removed"] is None
+    code, told = typed_at_a_terminal(shelter, "counter", *clean)
+    assert code == 5 and "何も消去していません" in told and (folder / "data" / "juki@1" / "住民抽出.csv").exists()
+    code, told = typed_at_a_terminal(shelter, run, *clean)
+    assert code == 0 and "消去しました" in told, told
+    assert os.listdir(folder) == ["journal"]
+    report = shelter.command("recovery", "show", run, "--local")
+    assert report["proved"] and report["cleaned"]["files"] >= OFFICE_FILES
 
 
 def killed(shelter: SiteProcess, at: bytes, *arguments: str) -> None:

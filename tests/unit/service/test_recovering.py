@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,10 +14,19 @@ import pytest
 from jbackupd.codec.shares import Share, split
 from jbackupd.codec.signing import SiteSigner
 from jbackupd.continuity.epoch import Epochs
+from jbackupd.continuity.telling import outcome_text
 from jbackupd.engine.survey import Survey
 from jbackupd.format.declaration import Statement, approve, declare, encode_declaration
 from jbackupd.model.clock import ManualClock
-from jbackupd.model.errors import ConfigError, NoSpaceError, NotFoundError, RefusedError, ShareError, UsageError
+from jbackupd.model.errors import (
+    BusyError,
+    ConfigError,
+    NoSpaceError,
+    NotFoundError,
+    RefusedError,
+    ShareError,
+    UsageError,
+)
 from jbackupd.model.ids import DatasetId, SiteId, TenantId
 from jbackupd.service.premises import Premises
 from jbackupd.service.recovering import Recoveries
@@ -179,6 +189,102 @@ def test_a_run_is_resumed_only_with_shares_that_open_where_keys_are_needed(tmp_p
                 await site.runs.resume(unknown, shares())
 
     do(site, again())
+
+
+def laid_out(tmp_path: Path, run: str) -> Path:
+    folder = tmp_path / "recovery" / run / "data" / "juki@1"
+    folder.mkdir(parents=True)
+    (folder / "residents.csv").write_bytes(b"r" * 50)
+    return folder
+
+
+def test_what_a_run_laid_out_is_removed_with_a_record_and_the_run_is_never_resumed(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+
+    async def cleaned() -> None:
+        run = await site.runs.begin(PLAN, shares())
+        await site.ended(run)
+        folder = laid_out(tmp_path, run)
+        seen = await site.runs.clean(run, dry_run=True)
+        assert (seen["removed"], seen["report"]["clean_begun_at"]) == (None, None)
+        assert {"path": "data/juki@1", "files": 1, "bytes": 50} in seen["parts"] and folder.exists()
+        done = await site.runs.clean(run)
+        assert (done["parts"], done["removed"]["bytes"]) == (seen["parts"], 50)
+        assert os.listdir(tmp_path / "recovery" / run) == ["journal"]
+        report = site.runs.document(run)
+        assert report["cleaned"]["files"] == done["removed"]["files"]
+        assert [entry["event"] for entry in report["timeline"]][-2:] == ["clean", "cleaned"]
+        with pytest.raises(RefusedError, match="was removed"):
+            await site.runs.resume(run, shares())
+        # Once more is no harm: it is noted again.
+        assert (await site.runs.clean(run))["removed"] == {"files": 0, "bytes": 0}
+        with pytest.raises(NotFoundError):
+            await site.runs.clean("../recovery/" + run)
+
+    do(site, cleaned())
+
+
+def test_a_run_that_did_not_end_keeps_what_it_restored_until_it_is_given_up(tmp_path: Path) -> None:
+    site = Site(tmp_path, others=Silent())
+
+    async def given_up() -> None:
+        run = await site.runs.begin(PLAN, shares())
+        with pytest.raises(BusyError):
+            await site.runs.clean(run, given_up=True)
+        await site.runs.end(run)
+        folder = laid_out(tmp_path, run)
+        for dry_run in (True, False):
+            with pytest.raises(RefusedError, match="did not end"):
+                await site.runs.clean(run, dry_run=dry_run)
+        assert folder.exists()
+        await site.runs.clean(run, given_up=True)
+        assert not folder.exists()
+        with pytest.raises(RefusedError):
+            await site.runs.resume(run, shares())
+        assert outcome_text(site.runs.document(run)) == "given up; what it laid out is removed"
+
+    do(site, given_up())
+
+
+class Stuck(PosixFiles):
+    """A disk on which the second note of a removal finds no room."""
+
+    def append(self, path: str) -> Handle:
+        handle = super().append(path)
+        if not path.endswith("/journal"):
+            return handle
+
+        class Full:
+            def write(self, data: bytes | memoryview) -> None:
+                if b'"cleaned"' in bytes(data):
+                    raise NoSpaceError("the disk is full")
+                handle.write(data)
+
+            def sync(self) -> None:
+                handle.sync()
+
+            def close(self) -> None:
+                handle.close()
+
+        return Full()
+
+
+def test_a_removal_that_was_cut_short_is_told_and_taken_up(tmp_path: Path) -> None:
+    site, stuck = Site(tmp_path), Site(tmp_path, Stuck(str(tmp_path)))
+
+    async def cut() -> str:
+        run = await site.runs.begin(PLAN, shares())
+        await site.ended(run)
+        laid_out(tmp_path, run)
+        with pytest.raises(NoSpaceError):
+            await stuck.runs.clean(run)
+        return run
+
+    run = do(site, cut())
+    assert "removed in part" in outcome_text(site.runs.document(run))
+    with pytest.raises(RefusedError):
+        do(site, site.runs.resume(run, shares()))
+    assert do(site, site.runs.clean(run))["report"]["cleaned"] is not None
 
 
 class Silent(Nobody):
