@@ -4,13 +4,13 @@
 BIN := .venv/bin
 JOBS ?= $(shell nproc)
 
-.PHONY: help venv demo test lint bench soak locale clean
+.PHONY: help venv demo test lint bench bench-full soak locale clean
 
 help:
 	@echo "make demo    three sites, a disaster and the desk, on this machine (about a minute)"
 	@echo "make test    everything that must hold (lint, types, floors, tests)"
 	@echo "make lint    ruff, mypy, import-linter"
-	@echo "make bench   measure against restic, borg and zstd"
+	@echo "make bench   measure against restic, borg, rsync and lower bounds (minutes); bench-full: at full size (an hour)"
 	@echo "make soak    the tests that take minutes to hours"
 	@echo "make venv    only build .venv"
 	@echo "make locale  merge and compile the Japanese translation"
@@ -43,7 +43,11 @@ soak: .venv/stamp-dev
 	$(BIN)/python -m pytest -m soak --timeout 0 -p tests.plugins.no_skips
 
 bench: .venv/stamp-dev
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks --quick
+
+bench-full: .venv/stamp-dev
+	benchmarks/fetch-tools
+	$(BIN)/python -m benchmarks --full --write
 
 locale: .venv/stamp-dev
 	$(BIN)/python jbackupd/locale/build.py

@@ -18,8 +18,9 @@ from benchmarks.child import ProgramError, floor_bytes
 from benchmarks.data import Data
 from benchmarks.kinds import KINDS, Kind, Size
 from benchmarks.machine import busy_line, filesystem_of, machine_line
+from benchmarks.picture import draw, lines_of
 from benchmarks.programs import Program, programs
-from benchmarks.runner import Comparison, Measured, Run
+from benchmarks.runner import Comparison, Run
 from benchmarks.table import aims_table, comparison_table, put_section
 from benchmarks.tools import HERE
 from benchmarks.units import megabytes
@@ -47,14 +48,17 @@ def main() -> int:
             if not arguments.data and kind.maker not in {later.maker for later in kinds[number + 1 :]}:
                 data.forget(kind, _size(arguments, kind))
     minutes = (monotonic() - begun) / 60
+    section = "full" if arguments.full else "quick"
     report = "\n\n".join((
         _circumstances(arguments, rivals, bounds, busy, minutes), "### Aims", aims_table(verdicts(comparisons)),
         *map(comparison_table, comparisons),
     ))
     print(report)
     if arguments.write:
-        _write(report, "full" if arguments.full else "quick")
-    return 0 if all(found.programs[0].whole for found in comparisons) else 1
+        where = f"New bytes a day, logarithmic scale; {date.today()}, {section} run on {machine_line()}"
+        picture = draw(lines_of(comparisons), where)
+        _write(report, section, picture)
+    return 0 if all(found.whole for found in comparisons) else 1
 
 
 def _measure(
@@ -66,7 +70,7 @@ def _measure(
         days = data.find(kind, size)
     except ProgramError as error:
         _say(f"{kind.name}: {error}")
-        return Comparison(kind, [0], [Measured("jbackupd", trouble=str(error))], {})
+        return Comparison(kind, [], [], {}, absent=str(error))
     with tempfile.TemporaryDirectory(prefix="jbackupd-bench-", dir=_folder(arguments, size)) as scratch:
         run = Run(
             kind, days, size.days, scratch, rivals, bounds, rounds=arguments.rounds, every_day=arguments.full,
@@ -128,13 +132,16 @@ def _version(program: Program) -> str:
     return program.version() if program.available() else "not installed"
 
 
-def _write(report: str, section: str) -> None:
+def _write(report: str, section: str, picture: str) -> None:
+    with open(os.path.join(os.path.dirname(RESULTS), f"{section}.svg"), "w", encoding="utf-8") as file:
+        file.write(picture)
     document = OPENING
     if os.path.exists(RESULTS):
         with open(RESULTS, encoding="utf-8") as file:
             document = file.read()
     with open(RESULTS, "w", encoding="utf-8") as file:
-        file.write(put_section(document, section, f"## {section.capitalize()} run\n\n{report}"))
+        text = f"## {section.capitalize()} run\n\n![Bytes a day]({section}.svg)\n\n{report}"
+        file.write(put_section(document, section, text))
 
 
 def _say(text: str) -> None:
@@ -153,7 +160,7 @@ def _arguments() -> argparse.Namespace:
                         help="first copies and restores; their median counts (default: 1, with --full 3)")
     parser.add_argument("--data", metavar="DIR", help="keep the generated data there, and use what is there")
     parser.add_argument("--folder", help="where to work (default: memory if it has room, else the temporary folder)")
-    parser.add_argument("--write", action="store_true", help="put the tables into benchmarks/RESULTS.md")
+    parser.add_argument("--write", action="store_true", help="put tables and picture into benchmarks/")
     arguments = parser.parse_args()
     arguments.rounds = arguments.rounds if arguments.rounds is not None else 3 if arguments.full else 1
     if arguments.megabytes < 0 or arguments.rounds < 1:

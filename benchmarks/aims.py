@@ -36,7 +36,11 @@ def verdicts(comparisons: Sequence[Comparison]) -> list[Verdict]:
 
 
 def _of_kind(comparison: Comparison) -> Iterator[Verdict]:
-    name, own = comparison.kind.name, comparison.programs[0]
+    name = comparison.kind.name
+    if comparison.absent:
+        yield Verdict(name, "is measured", comparison.absent, None)
+        return
+    own = comparison.programs[0]
     if own.trouble:
         yield Verdict(name, "restores what it was given", own.trouble, False)
         return
@@ -113,7 +117,7 @@ def _memory(comparisons: Sequence[Comparison]) -> list[Verdict]:
     return [
         Verdict(f"{found.kind.name}: peak memory", aim, f"{megabytes(found.programs[0].peak_bytes)} MB",
                 found.programs[0].peak_bytes <= PEAK_BYTES_MAX)
-        for found in comparisons if not found.programs[0].trouble
+        for found in comparisons if not found.absent and not found.programs[0].trouble
     ]
 
 

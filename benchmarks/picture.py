@@ -1,4 +1,4 @@
-"""The picture of the results: bytes a day by kind of data on a logarithmic scale, as SVG for light and dark pages. Pure."""
+"""The picture of the results: bytes a day by kind of data on a logarithmic scale, as SVG for light and dark pages."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Line:
 
 def lines_of(comparisons: Sequence[Comparison]) -> list[Line]:
     """Return a line for each kind, or for each day of a kind whose days differ."""
-    return [line for found in comparisons if not found.programs[0].trouble for line in _lines(found)]
+    return [line for found in comparisons if found.programs and not found.programs[0].trouble for line in _lines(found)]
 
 
 def _lines(comparison: Comparison) -> Iterator[Line]:
@@ -139,7 +139,7 @@ def _mark(kind: str, x: float, y: float, said: str = "") -> str:
     told = f"<title>{escape(said)}</title>" if said else ""
     match kind:
         case "bound":
-            return f'<line class="bound" x1="{x:.1f}" y1="{y - 8}" x2="{x:.1f}" y2="{y + 8}" stroke-width="2.5">{told}</line>'
+            return f'<path class="bound" d="M{x:.1f} {y - 8}v16" stroke-width="2.5">{told}</path>'
         case "borg":
             return f'<path class="borg" d="M{x:.1f} {y - 6.5}l6.5 6.5l-6.5 6.5l-6.5 -6.5z">{told}</path>'
         case "restic":

@@ -60,12 +60,19 @@ class Comparison:
         source_bytes: The data's size on each day.
         programs: jbackupd first.
         bounds: By name: the bytes of each day after the first, or why there are none.
+        absent: Why nothing was measured: its data cannot be made here; empty if it was.
     """
 
     kind: Kind
     source_bytes: list[int]
     programs: list[Measured]
     bounds: dict[str, list[int] | str]
+    absent: str = ""
+
+    @property
+    def whole(self) -> bool:
+        """Whether jbackupd did everything that could be asked of it here."""
+        return bool(self.absent) or self.programs[0].whole
 
     def find(self, name: str) -> Measured | None:
         """Return what a program did; None if it was not there or failed."""

@@ -16,6 +16,8 @@ _HEADER = ("", "new bytes a day", "first copy", "first backup: wall, processor",
 
 def comparison_table(comparison: Comparison) -> str:
     """Return a heading, the table and what limits its figures; the first program is the measure of the others."""
+    if comparison.absent:
+        return f"### {comparison.kind.title}\n\nNot measured: {comparison.absent}."
     base = comparison.programs[0]
     sizes = dict.fromkeys((megabytes(min(comparison.source_bytes)), megabytes(max(comparison.source_bytes))))
     named = f" ({', '.join(comparison.kind.labels)})" if comparison.kind.labels else ""

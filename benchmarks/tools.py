@@ -6,8 +6,8 @@ import os
 import shutil
 
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-NEWER = os.path.join(HERE, "build", "bench")
-"""Where `benchmarks/fetch-tools` puts the newest borg (from PyPI) and restic (from the next Debian)."""
+NEWER = os.environ.get("JBACKUPD_BENCH_TOOLS", os.path.join(HERE, "build", "bench"))
+"""Where `benchmarks/fetch-tools` puts the newest borg (from PyPI), restic (from the next Debian) and real packages."""
 
 
 def newest(name: str) -> str | None:

@@ -1,10 +1,16 @@
-"""`python -m benchmarks` on a machine that has none of the other programs."""
+"""`python -m benchmarks` as small as it can be, on a machine that has next to none of the other programs."""
 
 import os
+import shutil
 import subprocess
 import sys
 
-from benchmarks.programs import HERE
+import pytest
+
+from benchmarks.child import ProgramError
+from benchmarks.data import Data
+from benchmarks.kinds import Kind, Size
+from benchmarks.tools import HERE
 
 
 def bench(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -12,25 +18,38 @@ def bench(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=HERE, env={**os.environ, **env}, capture_output=True, text=True, check=False)
 
 
-def test_it_measures_jbackupd_and_says_plainly_what_is_missing(tmp_path):
-    done = bench("noise", "--megabytes", "2", "--days", "1", "--folder", str(tmp_path), PATH=str(tmp_path))
+def rows(done: subprocess.CompletedProcess[str]) -> dict[str, list[str]]:
+    cells = [line.split("|")[1:-1] for line in done.stdout.splitlines() if line.startswith("| ")]
+    return {row[0].strip(): [cell.strip() for cell in row[1:]] for row in cells}
+
+
+def test_the_smallest_run_measures_and_says_plainly_what_is_missing(tmp_path):
+    # The tools that .ci/packages names, and no others, whatever this machine has besides.
+    zstd = shutil.which("zstd")
+    assert zstd is not None
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "zstd").symlink_to(zstd)
+    (tmp_path / "work").mkdir()
+    tools = {"PATH": str(tmp_path / "bin"), "JBACKUPD_BENCH_TOOLS": "/"}
+    done = bench("--only", "twins", "--megabytes", "2", "--folder", str(tmp_path / "work"), **tools)
     assert done.returncode == 0, done.stderr
-    rows = {line.split("|")[1].strip(): line for line in done.stdout.splitlines() if line.startswith("| ")}
-    assert rows["jbackupd"].rstrip().endswith("| yes |")
-    assert all("not installed" in rows[name] for name in ("restic", "borg", "*zstd -3 --patch-from*", "*xdelta3 -9*"))
-    assert os.listdir(tmp_path) == []
+    found = rows(done)
+    assert found["jbackupd"][-1] == "yes"
+    assert found["twins: peak memory"][0] == "at most 250 MB"
+    assert all("MB)" in found[f"*zstd {level} --patch-from*"][0] for level in ("-3", "-19"))
+    missing = ("restic", "restic, auto", "borg", "borg, zstd,3", "rsync", "*xdelta3 -9*")
+    assert {found[name][0] for name in missing} == {"not installed"}
+    assert found["twins: first copy"][-1] == "not judged"
+    assert os.listdir(tmp_path / "work") == []
 
 
-def test_days_of_ones_own_are_measured_against_the_aims(tmp_path):
-    for day in range(2):
-        (tmp_path / f"day{day}").mkdir()
-        (tmp_path / f"day{day}" / "dump.sql").write_bytes(os.urandom(200_000) + b"%d" % day)
-    done = bench("--register", str(tmp_path), "--days", "1", "--rounds", "1", PATH="")
-    assert "| restore of every day | byte-identical | yes | met |" in done.stdout
-    # So little data cannot reach the rate, and a missed aim is an exit code.
-    assert done.returncode == 1
+def test_data_that_cannot_be_made_says_why(tmp_path):
+    lost = Kind("lost", "Lost", "", "nobody", Size(1, 1), Size(1, 1))
+    with pytest.raises(ProgramError, match="its data cannot be made: KeyError: 'nobody'"):
+        Data(str(tmp_path)).find(lost, lost.quick)
 
 
-def test_a_misspelt_workload_and_a_missing_day_are_refused(tmp_path):
-    assert "there is no workload nois" in bench("nois").stderr
-    assert "there is no " in bench("--register", str(tmp_path)).stderr
+def test_a_misspelt_kind_is_refused():
+    done = bench("--only", "nois")
+    assert done.returncode == 2
+    assert "invalid choice: 'nois'" in done.stderr

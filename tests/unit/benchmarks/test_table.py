@@ -1,17 +1,31 @@
-"""The tables of `make bench`: ratios, plain lines for what is not there, aims, sections that are replaced."""
+"""The tables and the picture: ratios, plain lines for what is not there, aims, sections that are replaced."""
 
+import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
+
+from benchmarks.aims import verdicts
 from benchmarks.child import Ran
+from benchmarks.kinds import KINDS
+from benchmarks.picture import draw, lines_of
 from benchmarks.runner import Comparison, Measured
-from benchmarks.table import aims_table, comparison_table, megabytes, put_section, times
+from benchmarks.table import aims_table, comparison_table, put_section
+from benchmarks.units import amount, megabytes, times
+
+KIND = {kind.name: kind for kind in KINDS}
 
 
-def measured(name: str, *, day_bytes: int = 850_000, seconds: float = 1.0, peak: int = 300_000_000) -> Measured:
-    ran = Ran(seconds, peak)
-    return Measured(name, [64_000_000, day_bytes, day_bytes], [ran] * 3, [ran] * 2, [ran] * 3)
+def measured(name: str, *, day: int = 850_000, first: int = 64_000_000, seconds: float = 1.0,
+             peak: int = 200_000_000) -> Measured:
+    ran = Ran(seconds, seconds / 2, peak)
+    return Measured(name, [first, day, day], [ran] * 3, [ran] * 2, [ran] * 3)
 
 
-def comparison(*programs: Measured, bounds=None) -> Comparison:
-    return Comparison("Register", "What limits it.", [186_000_000] * 3, list(programs), bounds or {})
+def comparison(*programs: Measured, kind: str = "register", bounds=None) -> Comparison:
+    return Comparison(KIND[kind], [186_000_000] * 3, list(programs), bounds or {})
+
+
+def rivals() -> list[Measured]:
+    return [measured(name, day=60_000_000, seconds=2) for name in ("restic", "borg", "restic, auto", "borg, zstd,3")]
 
 
 def row(table: str, name: str) -> list[str]:
@@ -19,9 +33,15 @@ def row(table: str, name: str) -> list[str]:
     return [cell.strip() for cell in line.split("|")[1:-1]]
 
 
+def judged(*comparisons: Comparison) -> dict[tuple[str, str], bool | None]:
+    return {(one.figure, one.aim.split(" (")[0]): one.met for one in verdicts(comparisons)}
+
+
 def test_sizes_have_three_digits():
     sizes = (846_000, 3_000_000, 63_100_000, 402_000_000)
     assert [megabytes(size) for size in sizes] == ["0.846", "3.00", "63.1", "402"]
+    assert [amount(size) for size in (870, 1_000, 1_240, 87_400, 63_100_000)] == \
+        ["870 B", "1 kB", "1.2 kB", "87 kB", "63 MB"]
 
 
 def test_a_ratio_to_nothing_is_no_number():
@@ -29,9 +49,9 @@ def test_a_ratio_to_nothing_is_no_number():
 
 
 def test_ratios_come_first_and_figures_beside_them():
-    table = comparison_table(comparison(measured("jbackupd"), measured("restic", day_bytes=59_500_000, seconds=4)))
+    table = comparison_table(comparison(measured("jbackupd"), measured("restic", day=59_500_000, seconds=4)))
     assert row(table, "restic")[1] == "×70 (59.5, 59.5 MB)"
-    assert row(table, "restic")[3] == "×4.00 (4.00 s, 46 MB/s)"
+    assert row(table, "restic")[3] == "×4.00 (4.00 s, 2.00 s, 46 MB/s)"
     assert row(table, "jbackupd")[1] == "×1.00 (0.850, 0.850 MB)"
 
 
@@ -44,32 +64,73 @@ def test_a_program_that_is_missing_or_failed_has_a_plain_line():
 
 
 def test_a_table_stands_when_jbackupd_itself_failed():
-    table = comparison_table(comparison(Measured("jbackupd", trouble="ended with 4"), measured("restic")))
-    assert row(table, "jbackupd")[1] == "ended with 4"
-    assert row(table, "restic")[1] == "0.850, 0.850 MB"
+    failed = comparison(Measured("jbackupd", trouble="ended with 4"), measured("restic"))
+    assert row(comparison_table(failed), "jbackupd")[1] == "ended with 4"
+    assert row(comparison_table(failed), "restic")[1] == "0.850, 0.850 MB"
+    assert not failed.whole
+    assert list(judged(failed).values()) == [False]
 
 
-def test_a_bound_without_a_first_copy_leaves_its_cell_empty():
-    table = comparison_table(comparison(measured("jbackupd"), bounds={"xdelta3 -9": [None, 425_000, 425_000]}))
-    assert row(table, "*xdelta3 -9*")[1:3] == ["×0.50 (0.425, 0.425 MB)", ""]
+def test_a_kind_that_cannot_be_made_is_said_and_is_no_failure_of_ours():
+    absent = Comparison(KIND["ext4"], [], [], {}, absent="mke2fs is not installed")
+    assert "Not measured: mke2fs is not installed." in comparison_table(absent)
+    assert absent.whole
+    assert list(judged(absent).values()) == [None]
+    assert lines_of([absent]) == []
 
 
 def test_wrong_bytes_are_said_aloud():
     wrong = measured("jbackupd")
     wrong.identical = False
     assert row(comparison_table(comparison(wrong)), "jbackupd")[-1] == "**no**"
-    assert not aims_table(comparison(wrong))[1]
+    assert judged(comparison(wrong))["register", "restores what it was given"] is False
 
 
-def test_aims_are_met_only_all_together():
-    assert aims_table(comparison(measured("jbackupd")))[1]
-    for missed in (measured("j", day_bytes=3_000_001), measured("j", seconds=1.9), measured("j", peak=400_000_000)):
-        text, met = aims_table(comparison(missed))
-        assert (text.count("**missed**"), met) == (1, False)
+def test_each_aim_is_judged_by_its_own_figure():
+    bounds = {"xdelta3 -9": [430_000, 430_000], "zstd -19 --patch-from": [500_000, 424_000]}
+    found = judged(comparison(measured("jbackupd"), *rivals(), bounds=bounds))
+    assert found == {
+        ("register: day 1, bytes", "at most 2 × the bound"): True,
+        ("register: day 2, bytes", "at most 2 × the bound"): False,
+        ("register: day 1, bytes", "at most 1/40 of restic and borg"): True,
+        ("register: day 2, bytes", "at most 1/40 of restic and borg"): True,
+        ("register: first copy", "at most 2 % above restic max and borg zstd,10"): True,
+        ("register: first copy", "at most wall time of restic auto and borg zstd,3"): True,
+        ("register: peak memory", "at most 250 MB"): True,
+    }
 
 
-def test_aims_without_a_measurement_are_not_met():
-    assert aims_table(comparison(Measured("jbackupd", trouble="ended with 4")))[1] is False
+def test_a_first_copy_may_be_2_percent_larger_and_no_more():
+    for size, met in ((65_280_000, True), (65_280_001, False)):
+        found = judged(comparison(measured("jbackupd", first=size), *rivals()))
+        assert found["register: first copy", "at most 2 % above restic max and borg zstd,10"] is met
+
+
+def test_what_has_nobody_to_be_compared_with_is_not_judged():
+    alone = comparison(measured("jbackupd"))
+    assert {met for (figure, _aim), met in judged(alone).items() if "memory" not in figure} == {None}
+    assert "not judged" in aims_table(verdicts([alone]))
+
+
+def test_time_without_change_and_restoring_many_days_are_held_against_restic():
+    slow = measured("restic", seconds=0.9)
+    unchanged = comparison(measured("jbackupd"), slow, kind="unchanged")
+    deltas = comparison(measured("jbackupd", seconds=0.8), slow, kind="deltas")
+    found = judged(unchanged, deltas)
+    assert found["unchanged: no change", "at most restic's time"] is False
+    assert found["restore of the newest of 3 points", "at most restic's time"] is True
+
+
+def test_the_picture_has_a_line_for_each_day_that_has_a_name():
+    office = comparison(measured("jbackupd"), *rivals(), kind="office", bounds={"xdelta3 -9": [1, 2]})
+    lines = lines_of([comparison(measured("jbackupd"), *rivals()), replace(office, source_bytes=[1] * 3)])
+    assert [line.label for line in lines] == ["register", "office: edits", "office: upgrade"]
+    picture = draw(lines, "here & now")
+    root = ElementTree.fromstring(picture)
+    said = [text.text for text in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert said.count("71 ×") == 3
+    assert "here & now" in said
+    assert "prefers-color-scheme: dark" in picture
 
 
 def test_a_section_is_replaced_and_the_others_stay():
