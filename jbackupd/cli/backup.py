@@ -111,6 +111,12 @@ def _show(outcomes: Sequence[Outcome]) -> None:
                 seconds=show_duration(outcome["seconds"]),
             )
         )
+        if outcome.get("changed_files"):
+            click.echo("  " + counted(
+                "{count} file changed while it was read; it is stored as it was read, and read again next time",
+                "{count} files changed while they were read; they are stored as read, and read again next time",
+                outcome["changed_files"],
+            ))
         for missing in outcome["unreadable"]:
             click.echo("  " + _("not taken: {path}: {reason}").format(
                 path=missing["path"], reason=in_words(missing["reason"])

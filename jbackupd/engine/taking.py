@@ -62,6 +62,7 @@ class Taking:
         self._waiting: deque[tuple[TreeEntry, Content | None]] = deque()
         self._counts = dict.fromkeys(EntryType, 0)
         self._bytes = 0
+        self._changed_files = 0
         self.unreadable: list[Unreadable] = []
         self.used: set[FrameId] = set()
         """Every frame that an entry refers to."""
@@ -112,6 +113,7 @@ class Taking:
             self._counts[EntryType.FILE], self._counts[EntryType.FOLDER], self._counts[EntryType.SYMLINK],
             self._bytes, self._files.counts.chunks, self._files.counts.new_chunks,
             self._encoder.counts.frames, self._encoder.counts.delta_frames, tuple(self.unreadable),
+            self._changed_files,
         )
 
     def _take_file(self, item: SourceItem, entry: TreeEntry, earlier: TreeEntry | None) -> None:
@@ -128,6 +130,7 @@ class Taking:
         if changed:
             # Stored as it was read, and read again next time: zero is no file's change time.
             entry = replace(entry, ctime_ns=0)
+            self._changed_files += 1
         if large:
             self._versions.remember(item.path, content, anchors)
         self._queue(replace(entry, size=content.length, digest=content.digest), content)

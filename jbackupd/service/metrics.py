@@ -65,6 +65,8 @@ _DATASET: tuple[tuple[str, str, Callable[[_Row], float]], ...] = (
     ("last_backup_source_bytes", "What the last point consists of", lambda r: r.number("source_bytes")),
     ("last_backup_new_object_bytes", "What the last point added to the vault", lambda r: r.number("new_object_bytes")),
     ("last_backup_unreadable_files", "Files the last point could not take", lambda r: r.number("unreadable_files")),
+    ("last_backup_changed_files", "Files that changed while the last point read them; they are in it as they were read",
+     lambda r: r.number("changed_files")),
     ("last_backup_seconds", "How long the last run took", lambda r: r.number("seconds")),
 )
 _COPY: tuple[tuple[str, str, Callable[[_CopyRow], float]], ...] = (

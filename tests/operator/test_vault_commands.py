@@ -55,6 +55,25 @@ def test_a_backup_is_a_document_with_what_a_peer_would_have_to_receive(vaulted):
     assert (second["sequence"], second["new_object_bytes"] < first["new_object_bytes"]) == (2, True)
 
 
+@pytest.mark.parametrize(("language", "said"), [("en", "1 file changed while"), ("ja", "変更されたファイル: 1")])
+def test_a_file_that_changed_while_it_was_read_is_stored_and_counted(vaulted, monkeypatch, language, said):
+    from jbackupd.sources.opening import FileReader
+
+    read = FileReader.read
+
+    def touched(reader, length):
+        moment = os.stat(vaulted.path("source/a.txt")).st_mtime_ns + 1_000_000
+        os.utime(vaulted.path("source/a.txt"), ns=(moment, moment))
+        return read(reader, length)
+
+    monkeypatch.setattr(FileReader, "read", touched)
+    for dry in ([], ["--dry-run"]):
+        document = vaulted.document("backup", "--local", *dry)
+        assert (document["changed_files"], document["files"], document["unreadable_files"]) == (1, 2, 0)
+    done = vaulted.run("backup", "--local", "--language", language)
+    assert (done.returncode, said in done.stdout.decode()) == (0, True)
+
+
 def test_a_dry_run_has_the_shape_of_the_real_one_and_stores_nothing(vaulted):
     dry = vaulted.document("backup", "--local", "--dry-run")
     assert (dry["point"], dry["files"], dry["source_bytes"]) == (None, 2, 1006)

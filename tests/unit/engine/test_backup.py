@@ -87,10 +87,14 @@ def test_a_file_touched_while_the_run_began_is_read_again(site: Site) -> None:
 
 
 def test_a_file_that_changed_while_it_was_read_is_read_again(site: Site) -> None:
-    source = MemorySource({b"a": b"one"}, times={b"a": 5}, changing={b"a"})
-    site.backup(source)
+    source = MemorySource({b"a": b"one", b"b": b"two"}, times={b"a": 5, b"b": 5}, changing={b"a"})
+    result = site.backup(source)
+    # It is in the point, and the point is complete; that it changed is counted and stands in its entry.
+    assert (result.statistics.changed_files, result.header.incomplete) == (1, False)
+    assert [(entry.path, entry.ctime_ns == 0) for entry in site.open_point().entries()] == [(b"a", True), (b"b", False)]
     source.opened.clear()
-    site.backup(source)
+    source.changing.clear()
+    assert site.backup(source).statistics.changed_files == 0
     assert source.opened == [b"a"]
 
 
