@@ -72,7 +72,12 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """What a point consists of, in numbers; bytes are bytes."""
+    """What a point consists of, in numbers; bytes are bytes.
+
+    Attributes:
+        changed_files: Files that changed while they were read. Only the run itself counts them: format 1 has no
+            field for the number, but their entries have a ctime of 0.
+    """
 
     files: int = 0
     folders: int = 0
@@ -83,3 +88,4 @@ class Statistics:
     new_frames: int = 0
     delta_frames: int = 0
     unreadable: tuple[Unreadable, ...] = field(default=())
+    changed_files: int = 0

@@ -88,6 +88,7 @@ def result_document(dataset: DatasetId, result: BackupResult) -> dict[str, Any]:
         "symlinks": statistics.symlinks,
         "new_frames": statistics.new_frames,
         "delta_frames": statistics.delta_frames,
+        "changed_files": statistics.changed_files,
         "unreadable_files": len(statistics.unreadable),
         "unreadable": [_unreadable(missing) for missing in statistics.unreadable[:NAMED_UNREADABLE_MAX]],
         "seconds": round(result.seconds, 3),
@@ -103,7 +104,7 @@ def look_through(source: Source, progress: Callable[[int, int], None]) -> Taken:
     begun = datetime.now(UTC)
     counts = dict.fromkeys(EntryType, 0)
     unreadable: list[Unreadable] = []
-    total = 0
+    total = changed = 0
     for item in source.items():
         if isinstance(item, Unreadable):
             unreadable.append(item)
@@ -114,13 +115,14 @@ def look_through(source: Source, progress: Callable[[int, int], None]) -> Taken:
                     while block := reader.read(READ_BYTES):
                         total += len(block)
                         progress(total, counts[EntryType.FILE])
+                    changed += reader.changed()
             counts[item.type] += 1
         except UnreadableError as error:
             unreadable.append(Unreadable(item.path, error.reason))
     document = {
         "point": None, "sequence": None, "incomplete": bool(unreadable), "source_bytes": total,
         "new_object_bytes": None, "files": counts[EntryType.FILE], "folders": counts[EntryType.FOLDER],
-        "symlinks": counts[EntryType.SYMLINK], "unreadable_files": len(unreadable),
+        "symlinks": counts[EntryType.SYMLINK], "changed_files": changed, "unreadable_files": len(unreadable),
         "unreadable": [_unreadable(missing) for missing in unreadable[:NAMED_UNREADABLE_MAX]],
         "seconds": round((datetime.now(UTC) - begun).total_seconds(), 3),
     }  # fmt: skip
