@@ -43,7 +43,8 @@ class Kind:
         labels: What happens on each day after the first; without them the days are alike.
         bounded: Whether the lower bounds say anything about it.
         datasets: Which of a tenant's datasets each day belongs to; 0 for days not named.
-        programs: Who is measured on it; all if empty.
+        programs: Who is measured on it; without names all.
+        variants: Whether variants of the same program (Debian's older one, other chunks) are measured as well.
     """
 
     name: str
@@ -58,6 +59,12 @@ class Kind:
     bounded: bool = True
     datasets: tuple[int, ...] = ()
     programs: tuple[str, ...] = ()
+    variants: bool = False
+
+    @property
+    def short(self) -> str:
+        """Return its title's first words."""
+        return self.title.partition(":")[0]
 
     def label(self, day: int) -> str:
         """Return what the nth day is called."""
@@ -73,7 +80,7 @@ KINDS = (
         "register", "Register: a real PostgreSQL's dump; 1 % of the rows updated, 0.2 % inserted, 0.1 % deleted a day",
         "Changed rows are everywhere, so nearly every chunk of any size holds one: chunking alone sends most of "
         "the file again. What a delta sends is the changed rows, and where each of them is.",
-        "postgres", Size(12, 2), Size(187, 2), part="register", aim=Aim(2, 40),
+        "postgres", Size(12, 2), Size(187, 2), part="register", aim=Aim(2, 40), variants=True,
     ),
     Kind(
         "basebackup", "Base backup: pg_basebackup's archive of the same server and days",
@@ -84,19 +91,19 @@ KINDS = (
     Kind(
         "pages", "Page copy: an SQLite database; 1 % of the rows updated, 0.2 % inserted, 0.1 % deleted a day",
         "Rows are changed where they are, and indexes by page: small changes in pages of 4 KiB, all over the file.",
-        "pages", Size(10, 2), Size(120, 2),
+        "pages", Size(10, 2), Size(100, 2),
     ),
     Kind(
         "image", "Disk image: 1 to 3 % of its 4 KiB blocks changed a day",
         "Half of the changed blocks are wholly new: nobody can save these bytes. Blocks that changed a little are "
         "what a delta saves and chunking does not.",
-        "image", Size(24, 2), Size(400, 2), aim=Aim(1.5, 25),
+        "image", Size(24, 2), Size(300, 2), aim=Aim(1.5, 25), variants=True,
     ),
     Kind(
-        "ext4", "Disk image: an ext4 file system, as e2fsprogs writes it; files edited, added and deleted a day",
+        "ext4", "Disk image, ext4: a file system as e2fsprogs writes it; files edited, added and deleted a day",
         "A file written anew takes other blocks, so what it shares with its older version lies elsewhere; free "
         "blocks keep what was in them.",
-        "ext4", Size(16, 2), Size(300, 2), aim=Aim(1.5, 25),
+        "ext4", Size(16, 2), Size(200, 2), aim=Aim(1.5, 25),
     ),
     Kind(
         "exports", "Exports: fourteen CSV files in cp932; 1 % of the rows changed, 0.2 % inserted, 0.1 % deleted a day",
@@ -109,6 +116,7 @@ KINDS = (
         "Edited documents are zipped: behind the edit every byte differs, for a delta too, and new pictures are "
         "incompressible. Names are cp932 in part.",
         "office", Size(12, 3), Size(230, 3), aim=Aim(1.5), labels=("edits", "upgrade", "rename"),
+        variants=True,
     ),
     Kind(
         "noise", "Noise: incompressible; 1 % replaced in stretches of 4 to 256 KiB, 0.1 % appended a day",
@@ -148,12 +156,12 @@ KINDS = (
         "files", Size(40, 3), Size(40, 5), bounded=False,
     ),
     Kind(
-        "unchanged100k", "Unchanged: 100,000 small files, no change",
+        "unchanged100k", "Unchanged, 100,000: small files, no change",
         "As above, five times as many.",
         "files", Size(0, 0), Size(200, 3), bounded=False, programs=("jbackupd", "restic", "borg", "rsync"),
     ),
     Kind(
-        "deltas", "Many days of a dump, a delta each; the newest is restored",
+        "deltas", "Many days: a dump, a delta each day; the newest is restored",
         "A point that hangs on many older ones: each frame is decoded with its bases.",
         "deltas", Size(6, 10), Size(64, 30), bounded=False, programs=("jbackupd", "restic", "borg"),
     ),

@@ -54,7 +54,7 @@ def _lines(comparison: Comparison) -> Iterator[Line]:
     for group in days:
         own, restic, borg = (_mean(comparison, name, group) for name in ("jbackupd", "restic", "borg"))
         bounds = [size for day in group if (size := comparison.bound(day)) is not None]
-        label = f"{kind.name}: {kind.label(group[0])}" if kind.labels else kind.name
+        label = f"{kind.short}: {kind.label(group[0])}" if kind.labels else kind.short
         if own:
             yield Line(label, own, restic, borg, mean(bounds) if bounds else None)
 

@@ -23,14 +23,14 @@ class Program(ABC):
         name: As it stands in the table.
         how: Its options in words.
         first_only: It is there for its first copy alone.
-        quick: Whether it takes part in the short run as well.
+        variant: It is there beside another of the same name, in the long run, on some kinds of data.
         old_days: Whether it can restore a day that is not the newest.
     """
 
     name: str
     how: str
     first_only = False
-    quick = True
+    variant = False
     old_days = True
     command: str
     """Path of the program, or its bare name if it is not installed."""
@@ -153,7 +153,7 @@ class FastRestic(Restic):
 class DebianRestic(Restic):
     """Debian's restic, beside a newer one."""
 
-    name, quick = "restic of Debian", False
+    name, variant = "restic of Debian", True
 
     def __init__(self) -> None:
         self.command = debian("restic") or "restic"
@@ -206,7 +206,7 @@ class FastBorg(Borg):
 class SmallBorg(Borg):
     """BorgBackup with chunks as small as is bearable, where it sends least."""
 
-    name, quick = "borg, 8 KiB", False
+    name, variant = "borg, 8 KiB", True
     how = "as borg, with --chunker-params 10,16,13,4095"
     options = ("--compression", "zstd,10", "--chunker-params", "10,16,13,4095")
 
@@ -214,7 +214,7 @@ class SmallBorg(Borg):
 class DebianBorg(Borg):
     """Debian's BorgBackup, beside a newer one."""
 
-    name, quick = "borg of Debian", False
+    name, variant = "borg of Debian", True
 
     def __init__(self) -> None:
         self.command = debian("borg") or "borg"
@@ -260,7 +260,7 @@ PROGRAMS: Sequence[type[Program]] = (
 
 def programs(*, full: bool) -> list[Program]:
     """Return who takes part; Debian's programs only beside newer ones."""
-    made = [kind() for kind in PROGRAMS if kind.quick or full]
+    made = [kind() for kind in PROGRAMS if full or not kind.variant]
     return [
         program for program in made
         if not (isinstance(program, DebianRestic) and newest("restic") is None)

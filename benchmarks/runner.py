@@ -84,6 +84,12 @@ class Comparison:
         return min(sizes, default=None)
 
 
+def _takes_part(program: Program, kind: Kind) -> bool:
+    if kind.programs:
+        return program.name in kind.programs
+    return kind.variants or not program.variant
+
+
 class Run:
     """Measures programs on day0..dayN of a folder.
 
@@ -100,7 +106,7 @@ class Run:
     ) -> None:
         self._kind, self._days, self._last_day, self._scratch = kind, days, last_day, scratch
         self._live = [os.path.join(scratch, f"live{number}") for number in range(max(kind.datasets, default=0) + 1)]
-        self._programs = [program for program in programs if not kind.programs or program.name in kind.programs]
+        self._programs = [program for program in programs if _takes_part(program, kind)]
         self._bounds = bounds if kind.bounded else ()
         self._rounds, self._every_day, self._say = rounds, every_day, say
         self._digests: list[str] = []

@@ -124,7 +124,7 @@ def test_time_without_change_and_restoring_many_days_are_held_against_restic():
 def test_the_picture_has_a_line_for_each_day_that_has_a_name():
     office = comparison(measured("jbackupd"), *rivals(), kind="office", bounds={"xdelta3 -9": [1, 2]})
     lines = lines_of([comparison(measured("jbackupd"), *rivals()), replace(office, source_bytes=[1] * 3)])
-    assert [line.label for line in lines] == ["register", "office: edits", "office: upgrade"]
+    assert [line.label for line in lines] == ["Register", "Office tree: edits", "Office tree: upgrade"]
     picture = draw(lines, "here & now")
     root = ElementTree.fromstring(picture)
     said = [text.text for text in root.iter("{http://www.w3.org/2000/svg}text")]
