@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from jbackupd.codec.compress import PLAIN_LEVEL
 from jbackupd.codec.cutting import require_compiled_cutter
 from jbackupd.engine.closure import Budget, Closures, reach
 from jbackupd.engine.earlier import EarlierTree, open_previous
@@ -16,7 +15,7 @@ from jbackupd.format.point import PointBody, PointHeader
 from jbackupd.model.clock import Clock
 from jbackupd.model.errors import TryLaterError
 from jbackupd.model.ids import DatasetId, ObjectKind, ObjectName
-from jbackupd.model.records import Statistics
+from jbackupd.model.records import Preset, Statistics
 from jbackupd.sources.port import Source
 from jbackupd.vault.commit import Authorship, Committed, commit_point
 from jbackupd.vault.keyring import Keyring
@@ -41,7 +40,7 @@ class BackupResult:
 
 def run_backup(
     vault: Vault, dataset: DatasetId, source: Source, *, keyring: Keyring, author: Authorship, clock: Clock,
-    budget: Budget | None = None, plain_level: int = PLAIN_LEVEL,
+    budget: Budget | None = None, preset: Preset = Preset.BALANCED,
     progress: Callable[[Progress], None] = lambda _: None, stopped: Callable[[], bool] = lambda: False,
 ) -> BackupResult:
     """Take a point of a dataset. Blocks; only one run may write a vault at a time.
@@ -52,7 +51,7 @@ def run_backup(
         keyring: Gives the run its session key.
         author: Who signs.
         budget: What a frame may need to be read.
-        plain_level: zstd level of frames without a base.
+        preset: How much effort compressing is worth.
         progress: Called after every block and file, on this thread; must return quickly.
         stopped: Asked between files; when true the run ends without a point.
 
@@ -74,7 +73,7 @@ def run_backup(
     )
     closures = Closures(vault.catalog)
     versions = Versions(vault, dataset, len(chain) + 1, closures=closures)
-    encoder = Encoder(vault.reader, writer, closures, budget, like=versions.like, plain_level=plain_level)
+    encoder = Encoder(vault.reader, writer, closures, budget, like=versions.like, preset=preset)
     taking = Taking(
         vault, encoder, closures=closures, budget=budget, earlier=EarlierTree(open_previous(vault, chain)),
         versions=versions, progress=progress,

@@ -12,7 +12,7 @@ from jbackupd.codec.cutting import Anchors
 from jbackupd.engine.bases import choose_bases
 from jbackupd.engine.closure import Budget, Closures
 from jbackupd.engine.draft import Draft, Reference
-from jbackupd.model.records import Encoding
+from jbackupd.model.records import Encoding, Preset
 from jbackupd.vault.reader import FrameReader
 from jbackupd.vault.writer import EncodedFrame, PackWriter
 
@@ -39,19 +39,19 @@ class Encoder:
         closures: Knows what each base needs.
         budget: What a frame may need.
         like: Returns contents that resemble a frame.
-        plain_level: zstd level of frames without a base.
+        preset: How much effort compressing is worth.
     """
 
     def __init__(
         self, reader: FrameReader, writer: PackWriter, closures: Closures, budget: Budget, *,
-        like: Callable[[Anchors], list[Reference]], plain_level: int,
+        like: Callable[[Anchors], list[Reference]], preset: Preset,
     ) -> None:
         self._reader = reader
         self._writer = writer
         self._closures = closures
         self._budget = budget
         self._like = like
-        self._plain_level = plain_level
+        self._preset = preset
         self._workers = ThreadPoolExecutor(WORKERS, "encoder")
         self._waiting: deque[Future[EncodedFrame]] = deque()
         self.counts = EncoderCounts()
@@ -85,7 +85,7 @@ class Encoder:
         draft.content = bytearray()
         bases = choose_bases(draft, like=self._like, closure_of=self._closures.of, budget=self._budget)
         prefix = b"".join(self._reader.read(bases))
-        encoding, payload = compress(data, prefix, plain_level=self._plain_level)
+        encoding, payload = compress(data, prefix, preset=self._preset)
         if encoding is not Encoding.ZSTD_PREFIX:
             bases = ()
         return EncodedFrame(draft.frame, payload, len(data), encoding, bases, tuple(draft.chunks))

@@ -43,6 +43,10 @@ TRAILER_SLOT = 0xFFFF_FFFF
 TRAILER_STEP = 256
 """Coarse enough to hide a handful of chunks, small against the 20 bytes that each chunk costs."""
 TAIL_MAGIC = b"JBPE"
+FRAME_RECORD_BYTES = 40
+BASE_RECORD_BYTES = 28
+CHUNK_RECORD_BYTES = 20
+"""What records take in a trailer, nearly."""
 FRAME_BYTES_MAX = 16 * 1024 * 1024
 PACK_BYTES_MAX = 64 * 1024 * 1024
 
@@ -136,6 +140,7 @@ class PackBuilder:
         self._parts = [encode_header(ObjectKind.PACK), pack_id, session_id, sealer.commitment]
         self.length = PACK_HEAD_BYTES
         self.frames: list[FrameRecord] = []
+        self._trailer_bytes = 0
 
     def add(
         self, frame: FrameId, payload: bytes, *, plain_length: int, encoding: Encoding,
@@ -149,7 +154,14 @@ class PackBuilder:
         self._parts.append(sealed)
         self.length += len(sealed)
         self.frames.append(record)
+        self._trailer_bytes += FRAME_RECORD_BYTES + BASE_RECORD_BYTES * len(bases) + CHUNK_RECORD_BYTES * len(chunks)
         return record
+
+    @property
+    def padding_bytes(self) -> int:
+        """How much padding the pack would need if it were finished now, within a few hundred bytes."""
+        bare = self.length + self._trailer_bytes
+        return padme(bare) - bare
 
     def finish(self) -> bytes:
         """Return the whole pack; the builder is used up."""

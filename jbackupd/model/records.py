@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 
 from jbackupd.model.ids import FrameId
 
@@ -23,6 +23,14 @@ class Encoding(IntEnum):
     STORED = 0
     ZSTD = 1
     ZSTD_PREFIX = 2
+
+
+class Preset(StrEnum):
+    """What a dataset's backups spend processor time on."""
+
+    FAST = "fast"
+    BALANCED = "balanced"
+    THIN_LINE = "thin-line"
 
 
 class EntryType(IntEnum):

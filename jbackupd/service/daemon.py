@@ -16,6 +16,7 @@ from jbackupd.continuity.pending import PendingDeclarations
 from jbackupd.model.clock import Clock, SystemClock
 from jbackupd.model.errors import InvariantError, JbackupdError, TryLaterError
 from jbackupd.model.ids import DatasetId, SiteId, TenantId
+from jbackupd.model.records import Preset
 from jbackupd.model.texts import _, set_language
 from jbackupd.model.units import Address
 from jbackupd.policy.deadline import Deadline
@@ -343,9 +344,12 @@ class Daemon:
         """Take a point, in a thread."""
         live = self.live
         site = Site(live.settings, self.files, live.identity, live.cards, live.verifiers)
-        source = source_of(dataset_named(live.settings, dataset))
+        chosen = dataset_named(live.settings, dataset)
         with open_own_vault(site, dataset.tenant, self.epochs) as own:
-            return take_point(own, dataset, source, clock=self.clock, progress=progress, stopped=stopped)
+            return take_point(
+                own, dataset, source_of(chosen), preset=Preset(chosen.preset), clock=self.clock, progress=progress,
+                stopped=stopped,
+            )
 
     def _patience(self, dataset: DatasetId, /) -> float:
         found = self.live.settings.dataset(dataset)

@@ -19,6 +19,7 @@ from jbackupd.format.identity import Card, CardKind, decode_card
 from jbackupd.model.clock import SystemClock
 from jbackupd.model.errors import BusyError, ConfigError, FormatError, KeyMissingError, NotFoundError, StorageError
 from jbackupd.model.ids import DatasetId, ObjectKind, SiteId, TenantId, is_word
+from jbackupd.model.records import Preset
 from jbackupd.service.lock import state_lock
 from jbackupd.settings import schema
 from jbackupd.settings.schema import Dataset, Settings
@@ -347,9 +348,12 @@ def take_locally(settings: Settings) -> Iterator[Take]:
         def take(
             dataset: DatasetId, progress: Callable[[int, int], None], stopped: Callable[[], bool], /
         ) -> Taken:
-            source = source_of(dataset_named(settings, dataset))
+            chosen = dataset_named(settings, dataset)
             with open_own_vault(site, dataset.tenant, epochs) as own:
-                return take_point(own, dataset, source, clock=SystemClock(), progress=progress, stopped=stopped)
+                return take_point(
+                    own, dataset, source_of(chosen), preset=Preset(chosen.preset), clock=SystemClock(),
+                    progress=progress, stopped=stopped,
+                )
 
         yield take
 

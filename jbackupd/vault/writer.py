@@ -15,8 +15,12 @@ from jbackupd.model.ids import FrameId, ObjectKind, TenantId
 from jbackupd.model.records import Encoding, Extent
 from jbackupd.vault.store import ObjectStore
 
-PACK_BYTES = 16 * 1024 * 1024
-"""A pack is closed at this length: 1.3 s at 100 Mbit/s, so that a cut line loses little, and few files."""
+PACK_BYTES = 15 * 1024 * 1024
+"""A pack is closed at this length: 1.2 s at 100 Mbit/s, so that a cut line loses little, and few files."""
+PACK_BYTES_MIN = 10 * 1024 * 1024
+PADDING_PART = 256
+"""From the least length on a pack is closed where it needs hardly any padding: less than one in so many bytes. Closed
+at one length, packs of 16 MiB are padded by 1.6 % on average, so by 0.4 %."""
 WRITES_AHEAD = 2
 
 
@@ -65,7 +69,7 @@ class PackWriter:
             frame.id, frame.payload, plain_length=frame.plain_length, encoding=frame.encoding,
             bases=frame.bases, chunks=frame.chunks,
         )
-        if self._builder.length >= PACK_BYTES:
+        if self._is_full(self._builder):
             self._close_pack()
 
     def flush(self) -> None:
@@ -78,6 +82,12 @@ class PackWriter:
     def close(self) -> None:
         """Wait for what is being written, without raising; the current pack is thrown away."""
         self._thread.shutdown(wait=True)
+
+    @staticmethod
+    def _is_full(builder: PackBuilder) -> bool:
+        if builder.length < PACK_BYTES_MIN:
+            return False
+        return builder.length >= PACK_BYTES or builder.padding_bytes * PADDING_PART < builder.length
 
     def _close_pack(self) -> None:
         assert self._builder is not None
