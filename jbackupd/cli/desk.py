@@ -11,16 +11,17 @@ import click
 
 from jbackupd.cli.output import Frame, pass_frame
 from jbackupd.model.errors import DamageError, NotFoundError, RefusedError, UsageError
+from jbackupd.model.ids import TenantId, is_word
 from jbackupd.model.texts import _, counted, language
 
 if TYPE_CHECKING:
     from jbackupd.desk.accounts import Accounts
     from jbackupd.desk.app import DeskSettings
     from jbackupd.storage.chain import ChainReport, Entry
+    from jbackupd.storage.files import PosixFiles
 
 DATA = "desk/residents.sqlite"
 ACCOUNTS = "desk/accounts.json"
-AUDIT_FOLDER = "audit"
 
 
 @click.group(help=_("The minimal service: look-up of residents. A recovery plan does all this by itself."))
@@ -68,13 +69,16 @@ def load(frame: Frame, extract: str, map_file: str, as_of: str, loaded_from: str
 @click.option("--title", metavar="TEXT", help=_("the municipality's name; default: the tenant's"))
 @click.option("--certificate", metavar="FILE", help=_("PEM certificate chain; with it only https is spoken"))
 @click.option("--private-key", metavar="FILE", help=_("PEM key of the certificate"))
+@click.option("--tenant", metavar="TENANT", help=_("whose residents they are; needed unless there is one tenant"))
 @pass_frame
-def serve(frame: Frame, title: str | None, certificate: str | None, private_key: str | None) -> None:
+def serve(
+    frame: Frame, title: str | None, certificate: str | None, private_key: str | None, tenant: str | None
+) -> None:
     """Serve the loaded data."""
     import os
 
     from jbackupd.desk.app import DeskSettings
-    from jbackupd.desk.audit import open_audit
+    from jbackupd.desk.audit import audit_folder, open_audit
     from jbackupd.model.clock import SystemClock
     from jbackupd.storage.files import PosixFiles
 
@@ -83,14 +87,35 @@ def serve(frame: Frame, title: str | None, certificate: str | None, private_key:
     accounts = _accounts(frame)
     if not accounts:
         raise NotFoundError("the desk has no account yet", "make one with 'jbackupd desk account add NAME'")
-    names = [tenant.name or tenant.id for tenant in settings.tenants]
+    owner = _owner(frame, tenant)
     clock = SystemClock()
     desk_settings = DeskSettings(
-        os.path.join(settings.site.state, DATA), open_audit(files, AUDIT_FOLDER, clock), accounts,
-        title or (names[0] if len(names) == 1 else settings.site.id), settings.language or language(),
+        os.path.join(settings.site.state, DATA), open_audit(files, audit_folder(owner), clock), accounts,
+        title or next((one.name for one in settings.tenants if one.id == owner and one.name), owner),
+        settings.language or language(),
         secure=certificate is not None, clock=clock,
     )
     asyncio.run(_serve(frame, desk_settings, certificate, private_key))
+
+
+def _owner(frame: Frame, given: str | None) -> TenantId:
+    """Return whose residents the desk shows: their look-ups go into this tenant's audit log."""
+    if given is not None:
+        return _tenant(given)
+    tenants = [tenant.id for tenant in frame.settings().tenants]
+    if len(tenants) != 1:
+        raise UsageError(
+            "it is not known whose residents these are: the configuration has {count} tenants",
+            "name the municipality with --tenant", count=len(tenants),
+        )
+    return tenants[0]
+
+
+def _tenant(text: str) -> TenantId:
+    # The name becomes a folder's: nothing but a word may.
+    if not is_word(text):
+        raise UsageError("{text!r} is not a tenant's name", "see 'jbackupd config show'", text=text)
+    return TenantId(text)
 
 
 async def _serve(frame: Frame, settings: DeskSettings, certificate: str | None, private_key: str | None) -> None:
@@ -195,12 +220,13 @@ def audit() -> None:
 
 @audit.command("verify", help=_("Check the whole chain; note its head, and compare it later."))
 @click.option("--file", "file", metavar="FILE", help=_("another log than this site's"))
+@click.option("--tenant", metavar="TENANT", help=_("whose log; may be left out where there is one"))
 @pass_frame
-def verify(frame: Frame, file: str | None) -> int:
+def verify(frame: Frame, file: str | None, tenant: str | None) -> int:
     """Check a log; exit code 4 names the first broken line."""
     from jbackupd.storage.chain import verify_chain
 
-    files, path = _chain(frame, file)
+    files, path = _chain(frame, file, tenant)
     if not files.exists(path):
         raise NotFoundError("there is no audit log {path}", "it begins when the desk is started", path=path)
     report = verify_chain(files, path)
@@ -231,16 +257,17 @@ def _show_report(report: ChainReport) -> None:
 
 @audit.command("show", help=_("Show entries; with --words or --number only the look-ups of that search or person."))
 @click.option("--file", "file", metavar="FILE", help=_("another log than this site's"))
+@click.option("--tenant", metavar="TENANT", help=_("whose log; may be left out where there is one"))
 @click.option("--words", metavar="TEXT", help=_("only searches for exactly this; needs the key beside the log"))
 @click.option("--number", metavar="NUMBER", help=_("only views of the resident with this number; needs the key"))
 @pass_frame
-def show(frame: Frame, file: str | None, words: str | None, number: str | None) -> None:
+def show(frame: Frame, file: str | None, tenant: str | None, words: str | None, number: str | None) -> None:
     """Show entries of a log."""
     from jbackupd.desk.audit import KEY_NAME, person_digest, search_digest
     from jbackupd.desk.query import understand
     from jbackupd.storage.chain import read_chain
 
-    files, path = _chain(frame, file)
+    files, path = _chain(frame, file, tenant)
     wanted = set()
     if words is not None or number is not None:
         key = files.read(f"{path.rpartition('/')[0]}/{KEY_NAME}".lstrip("/"))
@@ -267,15 +294,24 @@ def _plain(value: object) -> str:
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
-def _chain(frame: Frame, file: str | None) -> tuple[Any, str]:
+def _chain(frame: Frame, file: str | None, tenant: str | None) -> tuple[PosixFiles, str]:
     import os
 
-    from jbackupd.desk.audit import CHAIN_NAME
+    from jbackupd.desk.audit import CHAIN_NAME, audit_folder, audited_tenants
     from jbackupd.storage.files import PosixFiles
 
     if file is not None:
         return PosixFiles(os.path.dirname(os.path.abspath(file))), os.path.basename(file)
-    return PosixFiles(frame.settings().site.state), f"{AUDIT_FOLDER}/{CHAIN_NAME}"
+    files = PosixFiles(frame.settings().site.state)
+    known = audited_tenants(files)
+    if tenant is None and len(known) != 1:
+        if not known:
+            raise NotFoundError("there is no audit log yet", "it begins when the desk is started")
+        raise UsageError(
+            "there is an audit log for each of {tenants}", "choose one with --tenant", tenants=", ".join(known)
+        )
+    owner = known[0] if tenant is None else _tenant(tenant)
+    return files, f"{audit_folder(owner)}/{CHAIN_NAME}"
 
 
 def _moment(text: str) -> datetime:

@@ -15,14 +15,27 @@ from collections.abc import Callable, Sequence
 from jbackupd.desk.query import Query
 from jbackupd.desk.residents import Resident
 from jbackupd.model.clock import Clock
+from jbackupd.model.ids import TenantId
 from jbackupd.storage.chain import AuditChain
 from jbackupd.storage.durable import write_durably
 from jbackupd.storage.files import Files
 
+FOLDER = "audit"
 CHAIN_NAME = "desk.chain"
 KEY_NAME = "desk.key"
 KEY_BYTES = 32
 _DIGEST_BYTES = 16
+
+
+def audit_folder(tenant: TenantId) -> str:
+    """Return the folder of a tenant's log and its key, in the state folder: nothing of another tenant is in it."""
+    return f"{FOLDER}/{tenant}"
+
+
+def audited_tenants(files: Files) -> list[TenantId]:
+    """Return the tenants that have a log in a state folder."""
+    names = files.names(FOLDER) if files.exists(FOLDER) else []
+    return [TenantId(name) for name in names if files.exists(f"{FOLDER}/{name}/{CHAIN_NAME}")]
 
 
 def open_audit(

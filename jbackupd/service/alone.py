@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import signal
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -26,7 +27,7 @@ from jbackupd.service.lock import state_lock
 from jbackupd.service.log import Log
 from jbackupd.service.premises import Premises
 from jbackupd.service.recovering import Recoveries
-from jbackupd.service.succession import SharedAudit
+from jbackupd.service.succession import AuditLogs
 from jbackupd.service.wire import Answer, Event
 from jbackupd.service.wiring import Site, open_epochs, open_site, store_of
 from jbackupd.settings.schema import Settings
@@ -79,12 +80,13 @@ def alone(settings: Settings) -> Iterator[Alone]:
         site = open_site(settings)
         epochs = open_epochs(site)
         clock, log = SystemClock(), Log()
-        audit = SharedAudit(site.files, clock)
+        audit_logs = AuditLogs(site.files, clock)
 
         def premises_of(tenant: TenantId) -> Premises:
             return Premises(
                 files=site.files, store=store_of(site.files, tenant), verifiers=site.verifiers, clock=clock,
-                others=_Unasked(site), audit=audit, language=settings.language or language(),
+                others=_Unasked(site), audit=functools.partial(audit_logs.of, tenant),
+                language=settings.language or language(),
             )
 
         recoveries = Recoveries(

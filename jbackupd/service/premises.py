@@ -45,7 +45,7 @@ class Premises:
         store: The tenant's objects at this site.
         verifiers: Who may sign points.
         others: Asked once in a run, before the first restore.
-        audit: Opens the site's one audit log, which all desks share; blocks.
+        audit: Opens the tenant's one audit log, which all its desks share; blocks.
         language: Of the desk's pages until a clerk chooses.
     """
 

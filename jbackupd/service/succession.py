@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 from typing import Any
 
 from jbackupd.continuity.epoch import Epochs
 from jbackupd.continuity.pending import PendingDeclarations
-from jbackupd.desk.audit import DeskAudit, open_audit
+from jbackupd.desk.audit import DeskAudit, audit_folder, open_audit
 from jbackupd.model.clock import Clock
 from jbackupd.model.errors import JbackupdError
 from jbackupd.model.ids import SiteId, TenantId
@@ -26,28 +27,26 @@ from jbackupd.service.recovering import Recoveries
 from jbackupd.service.wiring import store_of
 from jbackupd.storage.files import Files, PosixFiles
 
-AUDIT_FOLDER = "audit"
 
-
-class SharedAudit:
-    """The site's one audit log: a chain has one writer, however many desks are open."""
+class AuditLogs:
+    """The audit logs of this site, one a tenant: a chain has one writer, however many desks of a tenant are open."""
 
     def __init__(self, files: Files, clock: Clock) -> None:
         self._files = files
         self._clock = clock
         self._lock = threading.Lock()
-        self._audit: DeskAudit | None = None
+        self._open: dict[TenantId, DeskAudit] = {}
 
-    def __call__(self) -> DeskAudit:
-        """Return it, opened by the first who asks. Blocks.
+    def of(self, tenant: TenantId) -> DeskAudit:
+        """Return a tenant's, opened by the first who asks. Blocks.
 
         Raises:
             DamageError: It is broken; no desk may open on it.
         """
         with self._lock:
-            if self._audit is None:
-                self._audit = open_audit(self._files, AUDIT_FOLDER, self._clock)
-            return self._audit
+            if tenant not in self._open:
+                self._open[tenant] = open_audit(self._files, audit_folder(tenant), self._clock)
+            return self._open[tenant]
 
 
 class Succession:
@@ -68,7 +67,7 @@ class Succession:
         self._peers = peers
         self._clock = clock
         self._log = log
-        self._audit = SharedAudit(files, clock)
+        self._audit_logs = AuditLogs(files, clock)
         self._elsewhere = Elsewhere(live, epochs, files, board, peers, offload=offload, log=log)
         self.recoveries = Recoveries(
             files, epochs=epochs, clock=clock, premises_of=self._premises_of, defect=log.defect
@@ -121,6 +120,6 @@ class Succession:
     def _premises_of(self, tenant: TenantId) -> Premises:
         return Premises(
             files=self._files, store=store_of(self._files, tenant), verifiers=self._live.verifiers,
-            clock=self._clock, others=self._elsewhere, audit=self._audit,
+            clock=self._clock, others=self._elsewhere, audit=functools.partial(self._audit_logs.of, tenant),
             language=self._live.settings.language or language(),
         )

@@ -9,6 +9,7 @@ import subprocess
 import pytest
 
 from jbackupd.cli.main import main
+from jbackupd.model.texts import set_language
 
 
 class Town:
@@ -78,6 +79,8 @@ class Town:
 def own_language(monkeypatch):
     """Keep what a command sets for its process from other tests."""
     monkeypatch.setenv("LANGUAGE", "en")
+    yield
+    set_language("en")
 
 
 @pytest.fixture

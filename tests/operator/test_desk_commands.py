@@ -12,7 +12,10 @@ from jbackupd.cli import desk as commands
 from jbackupd.cli.output import Frame
 from jbackupd.demo.town import COLUMNS, IGNORE, advance_day, make_town
 from jbackupd.desk.probe import probe_desk
+from jbackupd.model.clock import SystemClock
 from jbackupd.model.errors import ConfigError, DamageError, NotFoundError, RefusedError, UsageError
+from jbackupd.service.succession import AuditLogs
+from jbackupd.storage.files import PosixFiles
 
 AS_OF = "2026-11-23T04:10+09:00"
 
@@ -77,7 +80,6 @@ def test_accounts_are_made_listed_and_removed(call):
 
 def test_an_account_is_made_once_and_its_password_is_only_drawn_anew_when_asked(call, config):
     from jbackupd.desk.accounts import load_accounts
-    from jbackupd.storage.files import PosixFiles
 
     def accepts(password):
         return load_accounts(PosixFiles(os.path.dirname(config) + "/state"), commands.ACCOUNTS).check("kubo", password)
@@ -134,7 +136,7 @@ def test_a_served_desk_answers_records_and_ends_when_it_is_told(call, town, conf
     assert call("audit", "show", "--words", "だれか")[1]["entries"] == []
     code, document = call("audit", "verify")
     assert (code, document["entries"], document["broken"]) == (0, 5, None)
-    log = tmp_path / "state/audit/desk.chain"
+    log = tmp_path / "state/audit/imari/desk.chain"
     log.write_bytes(log.read_bytes().replace(b'"what":"search"', b'"what":"nothing"'))
     for arguments in ((), ("--file", str(log))):
         code, document = call("audit", "verify", *arguments)
@@ -142,5 +144,33 @@ def test_a_served_desk_answers_records_and_ends_when_it_is_told(call, town, conf
 
 
 def test_a_missing_log_is_told(call):
-    with pytest.raises(NotFoundError):
+    for arguments in ((), ("--tenant", "imari")):
+        with pytest.raises(NotFoundError):
+            call("audit", "verify", *arguments)
+
+
+def test_every_municipality_has_an_audit_log_and_a_key_of_its_own(call, config):
+    files = PosixFiles(os.path.dirname(config) + "/state")
+    files.make_folder("")
+    logs = AuditLogs(files, SystemClock())
+    logs.of("imari").opened(loaded_from="x", as_of="y", rows=1)
+    assert call("audit", "verify")[1]["entries"] == 1
+    assert logs.of("imari") is logs.of("imari")
+    for account in ("kubo", "mori"):
+        logs.of("arita").signed_in(account, "127.0.0.1")
+    with pytest.raises(UsageError, match="arita, imari"):
         call("audit", "verify")
+    assert call("audit", "verify", "--tenant", "arita")[1]["entries"] == 2
+    assert [entry["what"] for entry in call("audit", "show", "--tenant", "imari")[1]["entries"]] == ["open"]
+    assert files.read("audit/imari/desk.key") != files.read("audit/arita/desk.key")
+    with pytest.raises(UsageError):
+        call("audit", "verify", "--tenant", "../audit/imari")
+
+
+def test_a_desk_by_hand_must_know_whose_residents_it_shows(call, config):
+    call("desk", "account", "add", "kubo")
+    with open(config, "a", encoding="utf-8") as file:
+        file.write('[[tenant]]\nid = "arita"\n')
+    with pytest.raises(UsageError) as caught:
+        call("desk", "serve")
+    assert "--tenant" in caught.value.hint

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import socket
 import ssl
@@ -25,7 +26,7 @@ from jbackupd.model.errors import ConfigError, NotFoundError, PeerError, Refused
 from jbackupd.model.ids import DatasetId, TenantId
 from jbackupd.service.counter import Counter, Restored
 from jbackupd.service.premises import Premises
-from jbackupd.service.succession import SharedAudit
+from jbackupd.service.succession import AuditLogs
 from jbackupd.settings.plan import CheckStep, DeskStep
 from jbackupd.storage.chain import verify_chain
 from jbackupd.storage.files import PosixFiles
@@ -50,7 +51,8 @@ def premises(tmp_path: Path) -> Premises:
     files, clock = PosixFiles(str(tmp_path / "state")), SystemClock()
     files.make_folder("")
     store = ObjectStore(files, "vaults/imari")
-    return Premises(files, store, {}, clock, Nobody(), SharedAudit(files, clock), "en")
+    audit = functools.partial(AuditLogs(files, clock).of, TenantId("imari"))
+    return Premises(files, store, {}, clock, Nobody(), audit, "en")
 
 
 @pytest.fixture
@@ -130,7 +132,7 @@ def test_two_desks_write_one_unbroken_log(premises: Premises, restored: Restored
                 await counter.close()
 
     run(both())
-    report = verify_chain(premises.files, "audit/desk.chain")
+    report = verify_chain(premises.files, "audit/imari/desk.chain")
     assert report.broken is None and report.entries > 20
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
@@ -30,7 +31,7 @@ from jbackupd.model.errors import (
 from jbackupd.model.ids import DatasetId, SiteId, TenantId
 from jbackupd.service.premises import Premises
 from jbackupd.service.recovering import Recoveries
-from jbackupd.service.succession import SharedAudit
+from jbackupd.service.succession import AuditLogs
 from jbackupd.storage.files import Handle, PosixFiles
 from jbackupd.vault.store import ObjectStore
 
@@ -94,7 +95,7 @@ class Site:
         self.runs = Recoveries(
             self.files, epochs=epochs, clock=clock, premises_of=lambda tenant: Premises(
                 self.files, ObjectStore(self.files, f"vaults/{tenant}"), {}, clock, others or Nobody(),
-                SharedAudit(self.files, clock), "en",
+                functools.partial(AuditLogs(self.files, clock).of, tenant), "en",
             ), defect=lambda where, error: self.defects.append(where),
         )
 
