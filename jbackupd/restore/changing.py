@@ -56,7 +56,11 @@ class Changer:
         may_change = is_long and found.st_nlink == 1
         if found.st_size != entry.size and not may_change:
             return False
-        difference = self._compare(inside, moved if left else name, entry)
+        try:
+            difference = self._compare(inside, moved if left else name, entry)
+        except StorageError:
+            # Not even readable for us, or on a bad sector: the file that replaces it will be.
+            return False
         if difference.is_right and not left:
             self._keep(inside, name, entry, found, tally)
         elif difference.is_right or may_change:

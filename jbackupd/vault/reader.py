@@ -97,7 +97,8 @@ class FrameReader:
         self._openers: OrderedDict[ObjectName, PackOpener] = OrderedDict()
         self._under_way: dict[FrameId, Future[bytes]] = {}
         self._workers = ThreadPoolExecutor(READ_AHEAD, "frame-reader")
-        self._ahead_bytes = 0
+        self.ahead_bytes = 0
+        """Decoded ahead, or about to be, and not yet asked for."""
         self.counts = ReaderCounts()
 
     def frame(self, frame: FrameId) -> bytes:
@@ -132,6 +133,15 @@ class FrameReader:
             extents: In the order in which they will be read; as many are looked at as are planned at once.
         """
         return Reading(self, extents)
+
+    @property
+    def planned_frames(self) -> int:
+        """How many frames readings have planned and not yet brought."""
+        return len(self._planned)
+
+    def close(self) -> None:
+        """End the threads that decode ahead; the reader cannot be used any more."""
+        self._workers.shutdown(cancel_futures=True)
 
     def forget(self) -> None:
         """Drop all plaintext."""
@@ -176,16 +186,16 @@ class FrameReader:
             if planned is None or frame in self._under_way:
                 return 0
             length = planned.place.record.plain_length
-            if self._ahead_bytes + length > AHEAD_BYTES and not at_any_price:
+            if self.ahead_bytes + length > AHEAD_BYTES and not at_any_price:
                 return None
-            self._ahead_bytes += length
+            self.ahead_bytes += length
         self._workers.submit(self._decode_ahead, frame)
         return length
 
     def note_taken(self, length: int) -> None:
         """Note that what was decoded ahead has been asked for."""
         with self._lock:
-            self._ahead_bytes -= length
+            self.ahead_bytes -= length
 
     def note_use(self, frame: FrameId) -> None:
         """Note one planned use of a frame."""
@@ -195,7 +205,7 @@ class FrameReader:
     def end_reading(self, reading: Reading, left: Mapping[FrameId, int], ahead_bytes: int) -> None:
         """Forget what a reading has planned and not used."""
         with self._lock:
-            self._ahead_bytes -= ahead_bytes
+            self.ahead_bytes -= ahead_bytes
             for frame, count in left.items():
                 if count:
                     self._cache.used(frame, count)

@@ -1,4 +1,4 @@
-"""Restores a fixed point into a folder: python -m tests.hostile.restoring TARGET. Says so before it begins."""
+"""Restores a fixed point into a folder: python -m tests.hostile.restoring TARGET [RULE]. Says so before it begins."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from jbackupd.codec.hashing import ContentHash
 from jbackupd.model.ids import FrameId
 from jbackupd.model.records import EntryType, Extent, TreeEntry
-from jbackupd.restore.options import RestoreOptions, RestoreResult
+from jbackupd.restore.options import Conflict, RestoreOptions, RestoreResult
 from jbackupd.restore.place import restore
 
 SIZES = [0, 10, 3000, 70_000, 1_500_000]
@@ -56,12 +56,12 @@ def content_of(number: int) -> bytes:
     return random.Random(number).randbytes(SIZES[number % len(SIZES)])
 
 
-def run(target: str) -> RestoreResult:
+def run(target: str, rule: Conflict = Conflict.REFUSE) -> RestoreResult:
     """Begin, or go on."""
-    return restore(FixedPoint(), target, RestoreOptions(resume=True, label="t/d@1"))
+    return restore(FixedPoint(), target, RestoreOptions(resume=True, conflict=rule, label="t/d@1"))
 
 
 if __name__ == "__main__":
     print("begins", flush=True)
-    run(sys.argv[1])
+    run(sys.argv[1], *map(Conflict, sys.argv[2:]))
     print("ended", flush=True)
