@@ -194,7 +194,7 @@ def test_a_port_where_nobody_listens_is_a_peer_error(town):
     async def story():
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
-            with pytest.raises(PeerError, match="unable to link with kyoto"):
+            with pytest.raises(PeerError, match=r"unable to link with kyoto at 127.0.0.1:\d+: Connection refused$"):
                 await dial(town.saga.local, town.kyoto.pinned, "127.0.0.1", taken.getsockname()[1])
 
     run(story())

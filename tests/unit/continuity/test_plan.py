@@ -83,6 +83,8 @@ def test_a_good_plan_is_read(tmp_path: Path) -> None:
         ('needs = ["juki"]', 'needs = ["jukki"]', "jukki"),
         ('data = "juki"', 'data = "keys"', "there is no such step: 'keys'"),
         ('kind = "unlock"', 'kind = "unlok"', "unlok"),
+        ('kind = "unlock"\n', "", "write kind = and one of the words in docs/operating/recovery.md"),
+        ('title = "伊万里市"\n', "", "is missing (docs/operating/recovery.md says what it may be)"),
         ('dataset = "imari/juki"', 'dataset = "karatsu/juki"', "another tenant"),
         ('id = "keys"\nkind = "unlock"', 'id = "keys"\nkind = "unlock"\nneeds = ["look-up"]', "in a circle"),
         ('on_failure = "continue"', 'on_failuer = "continue"', "on_failure"),

@@ -22,7 +22,7 @@ from jbackupd.demo.town import COLUMNS, IGNORE, make_town
 from jbackupd.desk.probe import probe_desk
 from jbackupd.engine.survey import Survey
 from jbackupd.model.clock import SystemClock
-from jbackupd.model.errors import ConfigError, NotFoundError, PeerError, RefusedError
+from jbackupd.model.errors import ConfigError, FormatError, NotFoundError, PeerError, RefusedError
 from jbackupd.model.ids import DatasetId, TenantId
 from jbackupd.service.counter import Counter, Restored
 from jbackupd.service.premises import Premises
@@ -156,4 +156,12 @@ def test_an_extract_that_is_not_as_planned_opens_nothing(premises: Premises, res
     ):
         with pytest.raises(error):
             run(served(Counter(premises, "d"), desk(**changed), restored))
+    extract = Path(restored.folder) / desk().file
+    whole = extract.read_bytes()
+    for broken in (b"", whole.split(b"\n", 1)[1], whole.split(b"\n", 1)[0] + b"\n"):
+        # No header line, or nobody below it: a step that found no resident must not pass.
+        extract.write_bytes(broken)
+        with pytest.raises(FormatError):
+            run(served(Counter(premises, "d"), desk(), restored))
+    extract.write_bytes(whole)
     assert run(served(Counter(premises, "d"), desk(), restored))[0]["residents"] == 60
