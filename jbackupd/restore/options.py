@@ -19,10 +19,6 @@ class ContentReading(Protocol):
         """Yield bytes; raises DamageError."""
         ...
 
-    def skip(self, extents: Iterable[Extent]) -> None:
-        """Pass over what was announced and is not needed."""
-        ...
-
     def close(self) -> None:
         """Let go of what was planned; may be called twice."""
         ...
@@ -116,7 +112,7 @@ class RestoreResult:
 
     Attributes:
         bytes: Of the files that were placed.
-        bytes_read: For files that were placed, are under way, or failed: how far the work is.
+        bytes_read: For files that were placed, kept or skipped, are under way, or failed: how far the work is.
         bytes_written: Of the files that were placed: less than `bytes` where a file was changed in place.
         kept: Files that were there already and right.
         skipped: Files that were left as they were because of the conflict rule.

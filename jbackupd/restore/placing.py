@@ -164,8 +164,7 @@ class Placer:
         if self._rule is Conflict.IN_PLACE and self._changer.change(inside, name, entry, present, tally):
             return
         if present is not None and self._is_settled(inside, name, entry, present, tally):
-            if reading is not None:
-                reading.skip(entry.extents)
+            self._watch.note(entry.size)
             return
         partial = new_partial()
         descriptor = inside.create(partial)

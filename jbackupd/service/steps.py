@@ -134,7 +134,7 @@ class SiteSteps:
         target = self._data_folder(step, stored)
 
         def progress(done: RestoreResult) -> None:
-            tell({"event": "progress", "point": stored.label, "bytes": done.bytes, "files": done.files})
+            tell({"event": "progress", "point": stored.label, "bytes": done.bytes_read, "files": done.files})
 
         result = restore(
             vault.open_point(stored), target, RestoreOptions(resume=True, label=stored.label), progress=progress,
@@ -216,5 +216,5 @@ def _not_whole(stored: StoredPoint, result: RestoreResult) -> JbackupdError:
         return first
     return type(first)(
         to_translate("{count} files of {point} were not restored; the first: {reason}"), "{advice}",
-        count=len(result.problems), point=stored.label, reason=str(first), advice=first.render(first.hint),
+        count=len(result.problems) + result.problems_more, point=stored.label, reason=str(first), advice=first.render(first.hint),
     )

@@ -111,6 +111,17 @@ class FrameReader:
         """
         return self._frame(frame, None, 0)
 
+    def view(self, extent: Extent) -> memoryview:
+        """Return an extent's bytes without copying them; the frame stays in memory as long as the view.
+
+        Raises:
+            As `frame`.
+        """
+        piece = memoryview(self.frame(extent.frame))[extent.offset : extent.offset + extent.length]
+        if len(piece) != extent.length:
+            raise DamageError("an extent reaches beyond its frame")
+        return piece
+
     def read(self, extents: Iterable[Extent]) -> Iterator[bytes]:
         """Yield the bytes of extents, in order; the next frames are decoded meanwhile on other threads.
 
@@ -241,6 +252,7 @@ class FrameReader:
         except BaseException as error:
             with self._lock:
                 self._under_way.pop(frame, None)
+                self._planned.pop(frame, None)
             mine.set_exception(error)
             raise
         with self._lock:

@@ -81,11 +81,6 @@ class Reading:
                 looked += 1
             yield self._take(extent)
 
-    def skip(self, extents: Iterable[Extent]) -> None:
-        """Pass over extents that were announced: nobody will read them."""
-        for extent in extents:
-            self._note_read(extent.frame)
-
     def note_used(self, frames: Iterable[FrameId]) -> None:
         """Note that frames were used as bases of another one."""
         for frame in frames:
@@ -126,4 +121,7 @@ class Reading:
             if not self._left[frame]:
                 return
             self._left[frame] -= 1
+            if not self._left[frame]:
+                # A file of terabytes must not leave a name here for each of its frames.
+                del self._left[frame]
         self._reader.note_use(frame)

@@ -40,9 +40,6 @@ class FixedPoint:
         """Plan nothing."""
         return self
 
-    def skip(self, extents: Iterable[Extent]) -> None:
-        """Nothing was planned."""
-
     def close(self) -> None:
         """Nothing was planned."""
 

@@ -60,9 +60,6 @@ class EvilPoint:
     def expect(self, extents: Iterable[Extent]) -> EvilPoint:
         return self
 
-    def skip(self, extents: Iterable[Extent]) -> None:
-        """Nothing was planned."""
-
     def close(self) -> None:
         """Nothing was planned."""
 

@@ -164,3 +164,34 @@ def test_setuid_bits_come_only_when_asked_for(backed):
     assert os.stat(backed.path("out/a.txt")).st_mode & 0o7777 == 0o755
     backed.document("restore", "imari/juki", "--to", backed.path("second"), "--allow-setuid")
     assert os.stat(backed.path("second/a.txt")).st_mode & 0o7777 == 0o4755
+
+
+def test_in_place_makes_right_what_differs_and_writes_nothing_else(backed):
+    call = ("restore", "imari/juki", "--to", backed.path("out"))
+    backed.document(*call)
+    backed.write("out/a.txt", b"edited since")
+    backed.write("out/own.txt", b"mine")
+    document = backed.document(*call, "--in-place")
+    assert (document["kept"], document["files"], document["bytes_written"]) == (1, 1, 6)
+    assert contents(backed.path("out")) == CONTENT | {"own.txt": b"mine"}
+    error = backed.document(*call, "--in-place", "--conflict", "skip", expected=2)["error"]
+    assert "exclude each other" in error["message"]
+
+
+def test_paths_are_named_in_the_encoding_of_the_source(vaulted):
+    raw = "台帳/住民.csv".encode("cp932")
+    folder = os.path.join(os.fsencode(vaulted.path("source")), os.path.dirname(raw))
+    os.makedirs(folder)
+    with open(os.path.join(folder, os.path.basename(raw)), "wb") as file:
+        file.write(b"content")
+    vaulted.document("backup", "imari/juki", "--local")
+    assert vaulted.run("cat", "imari/juki", "台帳/住民.csv", "--encoding", "cp932").stdout == b"content"
+    assert vaulted.run("cat", "imari/juki", os.fsdecode(raw), "--encoding", "cp932").stdout == b"content"
+    assert vaulted.run("cat", "imari/juki", os.fsdecode(raw)).stdout == b"content"
+    listed = vaulted.run("ls", "imari/juki", "台帳", "--encoding", "cp932").stdout.decode()
+    assert listed.rstrip().endswith("台帳/住民.csv")
+    document = vaulted.document("restore", "imari/juki", "台帳", "--encoding", "cp932", "--to", vaulted.path("out"))
+    assert (document["files"], document["bytes"]) == (1, 7)
+    error = vaulted.document("cat", "imari/juki", "\N{SNOWMAN}", "--encoding", "cp932", expected=2)["error"]
+    assert "cannot be written in cp932" in error["message"]
+    assert vaulted.document("cat", "imari/juki", "x", "--encoding", "no-such", expected=2)["error"]["code"] == "usage"

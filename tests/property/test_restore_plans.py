@@ -93,7 +93,7 @@ class _Stopping(OpenPoint):
         planned, content_of = super().expect(extents), super().expect
 
         class Reading:
-            skip, close, __enter__, __exit__ = planned.skip, planned.close, planned.__enter__, planned.__exit__
+            close, __enter__, __exit__ = planned.close, planned.__enter__, planned.__exit__
 
             @staticmethod
             def read(wanted):  # type: ignore[no-untyped-def]

@@ -41,9 +41,6 @@ class MemoryPoint:
     def expect(self, extents: Iterable[Extent]) -> MemoryPoint:
         return self
 
-    def skip(self, extents: Iterable[Extent]) -> None:
-        """Nothing was planned."""
-
     def close(self) -> None:
         """Nothing was planned."""
 
