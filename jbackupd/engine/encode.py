@@ -84,7 +84,7 @@ class Encoder:
         data = bytes(draft.content)
         draft.content = bytearray()
         bases = choose_bases(draft, like=self._like, closure_of=self._closures.of, budget=self._budget)
-        prefix = b"".join(self._reader.read(bases))
+        prefix = b"".join(self._reader.view(extent) for extent in bases)
         encoding, payload = compress(data, prefix, preset=self._preset)
         if encoding is not Encoding.ZSTD_PREFIX:
             bases = ()

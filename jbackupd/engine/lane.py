@@ -21,7 +21,7 @@ PASSED_BYTES_MAX = 8 * 1024 * 1024
 BOUNDARY_MASK = 0x0F
 """One chunk in sixteen may end a frame: frames end at the same content every day, so that a frame's
 base is one earlier frame and closures stay narrow."""
-BUFFER_BYTES = 8 * 1024 * 1024
+BUFFER_BYTES = 4 * 1024 * 1024
 LARGE_BYTES = 1024 * 1024
 """From here on a file has frames of its own, and anchors; below, files share frames and an earlier
 version is taken whole."""

@@ -19,7 +19,7 @@ from jbackupd.model.records import EntryType, Statistics, TreeEntry, Unreadable
 from jbackupd.sources.port import SourceItem, UnreadableError
 from jbackupd.vault.vault import Vault
 
-BLOCK_BYTES = 4 * 1024 * 1024
+BLOCK_BYTES = 2 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
