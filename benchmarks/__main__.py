@@ -23,7 +23,7 @@ from benchmarks.programs import Program, programs
 from benchmarks.runner import Comparison, Run
 from benchmarks.table import aims_table, comparison_table, put_section
 from benchmarks.tools import HERE
-from benchmarks.units import megabytes
+from benchmarks.units import exact
 
 RESULTS = os.path.join(HERE, "benchmarks", "RESULTS.md")
 NAMES = [kind.name for kind in KINDS]
@@ -118,7 +118,7 @@ def _circumstances(
         *(f"{bound.name}: {bound.version() if bound.available() else 'not installed'}" for bound in bounds),
         f"medians of all days, of {arguments.rounds} first copies by jbackupd, restic auto and borg zstd,3, and of "
         f"{arguments.rounds} restores of the newest day",
-        f"memory below {megabytes(floor_bytes())} MB cannot be seen",
+        f"memory below {exact(floor_bytes())} cannot be seen",
         *([f"**{busy}**"] if busy else []),
     ]
     listed = "\n".join(f"* {line}" for line in lines)

@@ -9,7 +9,7 @@ from statistics import median
 from benchmarks.child import Ran
 from benchmarks.kinds import Aim
 from benchmarks.runner import Comparison, Measured
-from benchmarks.units import megabytes
+from benchmarks.units import exact
 
 PEAK_BYTES_MAX = 250_000_000
 FIRST_COPY_PART_MAX = 1.02
@@ -55,40 +55,49 @@ def _of_kind(comparison: Comparison) -> Iterator[Verdict]:
         case "deltas":
             yield _restore(comparison, own)
         case _:
-            yield _first_size(comparison, own)
-            yield _first_time(comparison, own)
+            for found in (own, comparison.find("jbackupd, thin-line")):
+                if found is not None:
+                    yield _first_size(comparison, found)
+            for found in (own, comparison.find("jbackupd, fast")):
+                if found is not None:
+                    yield _first_time(comparison, found)
 
 
 def _bytes_of_day(comparison: Comparison, own: Measured, aim: Aim, day: int) -> Iterator[Verdict]:
     figure = f"{comparison.kind.name}: {comparison.kind.label(day)}, bytes"
     size, bound = own.new_bytes[day], comparison.bound(day)
     if bound is None:
-        yield Verdict(figure, f"at most {aim.bound:g} × the bound", f"{megabytes(size)} MB; no bound", None)
+        yield Verdict(figure, f"at most {aim.bound:g} × the bound", f"{exact(size)}; no bound", None)
     else:
-        yield Verdict(figure, f"at most {aim.bound:g} × the bound ({megabytes(bound)} MB)",
-                      f"{size / bound:.2f} × ({megabytes(size)} MB)", size <= aim.bound * bound)
+        yield Verdict(figure, f"at most {aim.bound:g} × the bound ({exact(bound)})",
+                      f"{size / bound:.2f} × ({exact(size)})", size <= aim.bound * bound)
     peers = [found.new_bytes[day] for name in ("restic", "borg") if (found := comparison.find(name))]
     if aim.peers and peers:
         best = min(peers)
-        yield Verdict(figure, f"at most 1/{aim.peers} of restic and borg ({megabytes(best)} MB)",
+        yield Verdict(figure, f"at most 1/{aim.peers} of restic and borg ({exact(best)})",
                       f"1/{best / size:.0f}", size * aim.peers <= best)
+
+
+def _first(comparison: Comparison, own: Measured) -> str:
+    """Return what is judged, with the preset in words: size and time of a first copy are a trade."""
+    return f"{comparison.kind.name}: first copy, {own.name.partition(', ')[2] or 'balanced'}"
 
 
 def _first_size(comparison: Comparison, own: Measured) -> Verdict:
     rivals = [(found.new_bytes[0], name) for name in ("restic", "borg") if (found := comparison.find(name))]
-    figure, aim = f"{comparison.kind.name}: first copy", "at most 2 % above restic max and borg zstd,10"
+    figure, aim = _first(comparison, own), "at most 2 % above restic max and borg zstd,10"
     if not rivals:
-        return Verdict(figure, aim, f"{megabytes(own.new_bytes[0])} MB; neither is there", None)
+        return Verdict(figure, aim, f"{exact(own.new_bytes[0])}; neither is there", None)
     best, who = min(rivals)
     above = own.new_bytes[0] / best - 1
-    return Verdict(figure, f"{aim} ({who}, {megabytes(best)} MB)", f"{above:+.1%} ({megabytes(own.new_bytes[0])} MB)",
+    return Verdict(figure, f"{aim} ({who}, {exact(best)})", f"{above:+.1%} ({exact(own.new_bytes[0])})",
                    own.new_bytes[0] <= FIRST_COPY_PART_MAX * best)
 
 
 def _first_time(comparison: Comparison, own: Measured) -> Verdict:
     rivals = [(_seconds(found.first), name) for name in ("restic, auto", "borg, zstd,3")
               if (found := comparison.find(name))]
-    return _against(f"{comparison.kind.name}: first copy", "wall time of restic auto and borg zstd,3",
+    return _against(_first(comparison, own), "wall time of restic auto and borg zstd,3",
                     _seconds(own.first), rivals)
 
 
@@ -113,9 +122,9 @@ def _against(figure: str, aim: str, own: float, rivals: Sequence[tuple[float, st
 
 
 def _memory(comparisons: Sequence[Comparison]) -> list[Verdict]:
-    aim = f"at most {megabytes(PEAK_BYTES_MAX)} MB"
+    aim = f"at most {exact(PEAK_BYTES_MAX)}"
     return [
-        Verdict(f"{found.kind.name}: peak memory", aim, f"{megabytes(found.programs[0].peak_bytes)} MB",
+        Verdict(f"{found.kind.name}: peak memory", aim, f"{exact(found.programs[0].peak_bytes)}",
                 found.programs[0].peak_bytes <= PEAK_BYTES_MAX)
         for found in comparisons if not found.absent and not found.programs[0].trouble
     ]

@@ -6,8 +6,9 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from benchmarks.child import run
+from benchmarks.child import ProgramError, run
 from benchmarks.tools import debian
+from benchmarks.units import exact
 
 
 class Bound(ABC):
@@ -16,10 +17,12 @@ class Bound(ABC):
     Attributes:
         name: As it stands in the table.
         needs: Its command.
+        bytes_max: A larger file takes it too long.
     """
 
     name: str
     needs: str
+    bytes_max: int | None = None
 
     @abstractmethod
     def version(self) -> str:
@@ -34,7 +37,13 @@ class Bound(ABC):
         return debian(self.needs) is not None
 
     def new_bytes(self, before: str, now: str, out: str) -> int:
-        """Return the size of what is new; `out` is a path that it may use."""
+        """Return the size of what is new; `out` is a path that it may use.
+
+        Raises:
+            ProgramError: It failed, or the file is too large for it.
+        """
+        if self.bytes_max is not None and os.path.getsize(now) > self.bytes_max:
+            raise ProgramError(f"left out above {exact(self.bytes_max)}: it would take a quarter of an hour a day")
         run(self.command(before, now, out))
         size = os.path.getsize(out)
         os.unlink(out)
@@ -56,7 +65,7 @@ class ZstdPatch(Bound):
 class StrongZstdPatch(ZstdPatch):
     """The same with the parser that looks for the shortest encoding: minutes for a few hundred megabytes."""
 
-    name, level = "zstd -19 --patch-from", "-19"
+    name, level, bytes_max = "zstd -19 --patch-from", "-19", 300_000_000
 
 
 class Xdelta(Bound):

@@ -91,19 +91,19 @@ KINDS = (
     Kind(
         "pages", "Page copy: an SQLite database; 1 % of the rows updated, 0.2 % inserted, 0.1 % deleted a day",
         "Rows are changed where they are, and indexes by page: small changes in pages of 4 KiB, all over the file.",
-        "pages", Size(10, 2), Size(100, 2),
+        "pages", Size(10, 2), Size(60, 2),
     ),
     Kind(
         "image", "Disk image: 1 to 3 % of its 4 KiB blocks changed a day",
         "Half of the changed blocks are wholly new: nobody can save these bytes. Blocks that changed a little are "
         "what a delta saves and chunking does not.",
-        "image", Size(24, 2), Size(300, 2), aim=Aim(1.5, 25), variants=True,
+        "image", Size(24, 2), Size(200, 2), aim=Aim(1.5, 25), variants=True,
     ),
     Kind(
         "ext4", "Disk image, ext4: a file system as e2fsprogs writes it; files edited, added and deleted a day",
         "A file written anew takes other blocks, so what it shares with its older version lies elsewhere; free "
         "blocks keep what was in them.",
-        "ext4", Size(16, 2), Size(200, 2), aim=Aim(1.5, 25),
+        "ext4", Size(16, 2), Size(100, 2), aim=Aim(1.5, 25),
     ),
     Kind(
         "exports", "Exports: fourteen CSV files in cp932; 1 % of the rows changed, 0.2 % inserted, 0.1 % deleted a day",
@@ -122,33 +122,33 @@ KINDS = (
         "noise", "Noise: incompressible; 1 % replaced in stretches of 4 to 256 KiB, 0.1 % appended a day",
         "The changed bytes themselves, 1.1 % of the file, are the floor. Small chunks come near to it; large "
         "chunks send what surrounds every change.",
-        "noise", Size(16, 2), Size(160, 2), aim=Aim(1.1),
+        "noise", Size(16, 2), Size(120, 2), aim=Aim(1.1),
     ),
     Kind(
         "packed", "Packed: encrypted archives, one new and one gone a day; a dump that is gzipped anew each day",
         "Nobody finds anything in encrypted bytes, nor behind the first change in gzipped ones: the new bytes are "
         "the floor.",
-        "packed", Size(8, 2), Size(120, 2),
+        "packed", Size(8, 2), Size(60, 2),
     ),
     Kind(
         "rotated", "Rotated: a dump whose name is its date, yesterday's deleted",
         "The file of the day has no older version by its name: it must be found by its content.",
-        "rotated", Size(8, 2), Size(90, 2), part="deleted",
+        "rotated", Size(8, 2), Size(50, 2), part="deleted",
     ),
     Kind(
         "kept", "Rotated and kept: a dump whose name is its date, older ones stay",
         "As rotated; the lower bounds see an archive of all dumps, in which each is like the one before it.",
-        "rotated", Size(8, 2), Size(90, 2), part="kept",
+        "rotated", Size(8, 2), Size(50, 2), part="kept",
     ),
     Kind(
         "moved", "Moved: large files into other folders, then under other names; their content stays",
         "Only names are new; every byte that a program sends beyond a few kilobytes is waste.",
-        "moved", Size(12, 2), Size(150, 2), labels=("folder", "name"),
+        "moved", Size(12, 2), Size(100, 2), labels=("folder", "name"),
     ),
     Kind(
         "twins", "Twins: a second dataset of the same tenant resembles the first (a copy for tests, 3 % of it other)",
         "The second dataset's first point has no point of its own before it: what it shares is in another dataset.",
-        "twins", Size(8, 2), Size(90, 2), labels=("the twin", "its next day"), datasets=(0, 1, 1),
+        "twins", Size(8, 2), Size(50, 2), labels=("the twin", "its next day"), datasets=(0, 1, 1),
     ),
     Kind(
         "unchanged", "Unchanged: 20,000 small files, no change",

@@ -9,7 +9,7 @@ from statistics import mean
 from xml.sax.saxutils import escape
 
 from benchmarks.runner import Comparison
-from benchmarks.units import amount
+from benchmarks.units import rough
 
 _WIDTH, _LEFT, _RIGHT, _TOP, _ROW = 960, 236, 816, 128, 34
 _STYLE = """
@@ -116,7 +116,7 @@ def _grid(scale: _Scale, count: int) -> Iterator[str]:
         x, bottom = scale.x(10**power), _TOP + count * _ROW
         yield f'<line class="grid" x1="{x:.1f}" y1="{_TOP - 8}" x2="{x:.1f}" y2="{bottom + 4}"/>'
         for y in (_TOP - 14, bottom + 22):
-            yield f'<text class="soft small mid" x="{x:.1f}" y="{y}">{amount(10**power)}</text>'
+            yield f'<text class="soft small mid" x="{x:.1f}" y="{y}">{rough(10**power)}</text>'
 
 
 def _row(line: Line, scale: _Scale, y: float) -> Iterator[str]:
@@ -126,13 +126,13 @@ def _row(line: Line, scale: _Scale, y: float) -> Iterator[str]:
     yield f'<line class="reach" x1="{first:.1f}" y1="{y}" x2="{last:.1f}" y2="{y}" stroke-width="2"/>'
     for kind, size in (("bound", line.bound), ("borg", line.borg), ("restic", line.restic), ("own", line.own)):
         if size is not None:
-            yield _mark(kind, scale.x(size), y, f"{line.label}: {amount(size)}")
+            yield _mark(kind, scale.x(size), y, f"{line.label}: {rough(size)}")
     if line.others:
         ratio = min(line.others) / line.own
         said = f"{ratio:.0f} ×" if ratio >= 10 else f"{ratio:.1f} ×"
         yield f'<text class="text strong end" x="{_WIDTH - 28}" y="{y + 4.5}">{said}</text>'
     left = min(scale.x(size) for size in (line.own, line.bound) if size is not None)
-    yield f'<text class="soft small end" x="{left - 12:.1f}" y="{y + 4}">{amount(line.own)}</text>'
+    yield f'<text class="soft small end" x="{left - 12:.1f}" y="{y + 4}">{rough(line.own)}</text>'
 
 
 def _mark(kind: str, x: float, y: float, said: str = "") -> str:

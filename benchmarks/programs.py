@@ -23,6 +23,7 @@ class Program(ABC):
         name: As it stands in the table.
         how: Its options in words.
         first_only: It is there for its first copy alone.
+        timed: The time of its first copy is judged, or what another's is judged by.
         variant: It is there beside another of the same name, in the long run, on some kinds of data.
         old_days: Whether it can restore a day that is not the newest.
     """
@@ -30,6 +31,7 @@ class Program(ABC):
     name: str
     how: str
     first_only = False
+    timed = False
     variant = False
     old_days = True
     command: str
@@ -63,8 +65,8 @@ class Program(ABC):
 class Jbackupd(Program):
     """This project, as `backup --local`."""
 
-    name, command = "jbackupd", sys.executable
-    how = "files source, default settings"
+    name, command, timed = "jbackupd", sys.executable, True
+    how, preset = "files source, preset balanced", "balanced"
 
     def version(self) -> str:
         return self._run("--version").output.strip()
@@ -75,7 +77,8 @@ class Jbackupd(Program):
         self._sequence: dict[int, int] = {}
         text = f'version = 1\n[site]\nid = "here"\nstate = "{folder}/state"\n[[tenant]]\nid = "town"\n'
         for number, path in enumerate(live):
-            text += f'[[dataset]]\nid = "town/data{number}"\nsource = {{ kind = "files", paths = ["{path}"] }}\n'
+            text += f'[[dataset]]\nid = "town/data{number}"\npreset = "{self.preset}"\n'
+            text += f'source = {{ kind = "files", paths = ["{path}"] }}\n'
         with open(os.path.join(folder, "jbackupd.toml"), "w", encoding="utf-8") as file:
             file.write(text)
         self._run(*self._configured("vault", "init", "town"), "--shares", "2-of-3", "--share-dir", f"{folder}/shares")
@@ -104,6 +107,20 @@ class Jbackupd(Program):
 
     def _run(self, *words: str) -> Ran:
         return run([self.command, "-m", "jbackupd", *words], folder=HERE)
+
+
+class FastJbackupd(Jbackupd):
+    """This project where time counts more than bytes."""
+
+    name, how, preset = "jbackupd, fast", "the same, preset fast", "fast"
+    first_only = True
+
+
+class ThinJbackupd(Jbackupd):
+    """This project where bytes count more than time."""
+
+    name, how, preset = "jbackupd, thin-line", "the same, preset thin-line", "thin-line"
+    first_only, timed = True, False
 
 
 class Restic(Program):
@@ -147,7 +164,7 @@ class FastRestic(Restic):
     """restic as it is without options."""
 
     name, how, level = "restic, auto", "--compression auto", "auto"
-    first_only = True
+    first_only = timed = True
 
 
 class DebianRestic(Restic):
@@ -200,7 +217,7 @@ class FastBorg(Borg):
 
     name, how = "borg, zstd,3", "--compression zstd,3"
     options = ("--compression", "zstd,3")
-    first_only = True
+    first_only = timed = True
 
 
 class SmallBorg(Borg):
@@ -254,7 +271,8 @@ class Rsync(Program):
 
 
 PROGRAMS: Sequence[type[Program]] = (
-    Jbackupd, Restic, FastRestic, DebianRestic, Borg, FastBorg, SmallBorg, DebianBorg, Rsync,
+    Jbackupd, FastJbackupd, ThinJbackupd, Restic, FastRestic, DebianRestic,
+    Borg, FastBorg, SmallBorg, DebianBorg, Rsync,
 )
 
 

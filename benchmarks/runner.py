@@ -13,7 +13,7 @@ from benchmarks.bounds import Bound
 from benchmarks.child import ProgramError, Ran
 from benchmarks.folders import as_one_file, day_folder, digest, show_day, total_bytes
 from benchmarks.kinds import Kind
-from benchmarks.programs import Jbackupd, Program
+from benchmarks.programs import Program
 
 _BOUNDS = "bounds.json"
 
@@ -159,8 +159,8 @@ class Run:
         dataset = self._kind.dataset(day)
         folder = os.path.join(self._scratch, program.name.replace(" ", "-").replace(",", ""))
         if day == 0:
-            if turn and not (program.first_only or isinstance(program, Jbackupd)):
-                return  # Its first copy's time is judged nowhere: once is enough.
+            if turn and not program.timed:
+                return
             shutil.rmtree(folder, ignore_errors=True)
             program.create(folder, self._live)
             found.new_bytes.clear()
@@ -170,7 +170,7 @@ class Run:
         found.new_bytes.append(program.stored_bytes() - before)
         self._say(f"{self._kind.label(day) if day else 'first copy'}: {program.name}: {found.new_bytes[-1]:,} bytes, "
                   f"{ran.seconds:.2f} s")
-        if program.first_only and turn == self._rounds - 1:
+        if program.first_only and turn == (self._rounds - 1 if program.timed else 0):
             shutil.rmtree(folder)
 
     def _restore(self, program: Program, found: Measured, day: int, turn: int) -> None:

@@ -8,7 +8,7 @@ from statistics import mean, median
 from benchmarks.aims import Verdict
 from benchmarks.child import Ran
 from benchmarks.runner import Comparison, Measured
-from benchmarks.units import megabytes, times
+from benchmarks.units import exact, times
 
 _HEADER = ("", "new bytes a day", "first copy", "first backup: wall, processor", "a day's backup: wall, processor",
            "restore of the newest", "peak memory", "restored identical")
@@ -19,11 +19,11 @@ def comparison_table(comparison: Comparison) -> str:
     if comparison.absent:
         return f"### {comparison.kind.title}\n\nNot measured: {comparison.absent}."
     base = comparison.programs[0]
-    sizes = dict.fromkeys((megabytes(min(comparison.source_bytes)), megabytes(max(comparison.source_bytes))))
+    sizes = dict.fromkeys((exact(min(comparison.source_bytes)), exact(max(comparison.source_bytes))))
     named = f" ({', '.join(comparison.kind.labels)})" if comparison.kind.labels else ""
     lines = [
         f"### {comparison.kind.title}", "",
-        f"`--only {comparison.kind.name}`: {' to '.join(sizes)} MB, {len(comparison.source_bytes) - 1} days after the "
+        f"`--only {comparison.kind.name}`: {' to '.join(sizes)}, {len(comparison.source_bytes) - 1} days after the "
         f"first{named}.",
         "", _row(_HEADER), _row(["---"] * len(_HEADER)),
     ]
@@ -54,7 +54,7 @@ def _program_cells(found: Measured, base: Measured, comparison: Comparison) -> l
         _seconds(found.first, base.first, f", {rate:.0f} MB/s"),
         _seconds(found.days, base.days),
         _seconds(found.restores, base.restores, _rate(found, comparison)),
-        _against(found.peak_bytes, base.peak_bytes, f"{megabytes(found.peak_bytes)} MB"),
+        _against(found.peak_bytes, base.peak_bytes, f"{exact(found.peak_bytes)}"),
         "" if found.first_only else "yes" if found.identical else "**no**",
     ]
 
@@ -71,9 +71,9 @@ def _bound_cells(name: str, found: Sequence[int] | str, base: Measured) -> list[
 def _sizes(found: Sequence[int], base: Sequence[int]) -> str:
     if not found:
         return ""
-    shown = [megabytes(size) for size in found]
-    listed = ", ".join(shown) if len(shown) < 6 else f"{shown[0]} to {shown[-1]}, mean {megabytes(mean(found))}"
-    return _against(mean(found), mean(base) if base else 0, f"{listed} MB")
+    shown = [exact(size) for size in found]
+    listed = ", ".join(shown) if len(shown) < 6 else f"{shown[0]} to {shown[-1]}, mean {exact(mean(found))}"
+    return _against(mean(found), mean(base) if base else 0, listed)
 
 
 def _seconds(found: Sequence[Ran], base: Sequence[Ran], more: str = "") -> str:

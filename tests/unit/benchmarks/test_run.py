@@ -36,10 +36,10 @@ def test_the_smallest_run_measures_and_says_plainly_what_is_missing(tmp_path):
     found = rows(done)
     assert found["jbackupd"][-1] == "yes"
     assert found["twins: peak memory"][0] == "at most 250 MB"
-    assert all("MB)" in found[f"*zstd {level} --patch-from*"][0] for level in ("-3", "-19"))
+    assert all("kB)" in found[f"*zstd {level} --patch-from*"][0] for level in ("-3", "-19"))
     missing = ("restic", "restic, auto", "borg", "borg, zstd,3", "rsync", "*xdelta3 -9*")
     assert {found[name][0] for name in missing} == {"not installed"}
-    assert found["twins: first copy"][-1] == "not judged"
+    assert found["twins: first copy, fast"][-1] == "not judged"
     assert os.listdir(tmp_path / "work") == []
 
 
