@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from jbackupd.cli.output import Frame
+from jbackupd.cli.running import Running, running
 
 Watch = Callable[[dict[str, Any]], None]
 
@@ -24,13 +25,13 @@ class Caller(Protocol):
 
 
 class _Daemon:
-    def __init__(self, state: str) -> None:
-        self._state = state
+    def __init__(self, running: Running) -> None:
+        self._running = running
 
     def __call__(self, verb: str, watch: Watch = lambda _: None, /, **arguments: Any) -> dict[str, Any]:
-        from jbackupd.service.client import call
-
-        return call(self._state, verb, watch, **arguments)
+        answer = self._running.call(verb, watch, **arguments)
+        self._running.warn()
+        return answer
 
     def serve(self) -> None:
         """Do nothing: the daemon goes on by itself."""
@@ -45,7 +46,7 @@ def answering(frame: Frame, *, local: bool) -> Iterator[Caller]:
         BusyError: With --local: one is.
     """
     if not local:
-        yield _Daemon(frame.settings().site.state)
+        yield _Daemon(running(frame))
         return
     from jbackupd.service.alone import alone
 

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from jbackupd.cli.output import Frame, pass_frame
+from jbackupd.cli.running import running
 from jbackupd.model.texts import _
 from jbackupd.model.units import parse_rate, show_rate
 
@@ -20,9 +21,7 @@ def limit() -> None:
 @pass_frame
 def show(frame: Frame) -> None:
     """Show the limits of all peers."""
-    from jbackupd.service.client import call
-
-    _emit(frame, call(frame.settings().site.state, "limit.show"))
+    _emit(frame, _asked(frame, "limit.show"))
 
 
 @limit.command("set", help=_("Change a peer's limit at once, until the daemon stops or takes its configuration anew."))
@@ -43,9 +42,14 @@ def off(frame: Frame, name: str) -> None:
 
 
 def _change(frame: Frame, peer: str, bytes_per_second: int | None) -> None:
-    from jbackupd.service.client import call
+    _emit(frame, _asked(frame, "limit.set", peer=peer, bytes_per_second=bytes_per_second))
 
-    _emit(frame, call(frame.settings().site.state, "limit.set", peer=peer, bytes_per_second=bytes_per_second))
+
+def _asked(frame: Frame, verb: str, **arguments: Any) -> dict[str, Any]:
+    asked = running(frame)
+    answer = asked.call(verb, **arguments)
+    asked.warn()
+    return answer
 
 
 def _emit(frame: Frame, document: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,8 +13,10 @@ import click
 from jbackupd.cli.asking import Caller, answering
 from jbackupd.cli.clean import clean
 from jbackupd.cli.output import Frame, pass_frame, show_time
+from jbackupd.cli.running import running
 from jbackupd.codec.paper import text_of
 from jbackupd.model.errors import NotFoundError, StorageError, UsageError
+from jbackupd.model.reasons import in_words
 from jbackupd.model.texts import _, counted
 from jbackupd.model.units import show_size
 
@@ -66,9 +68,10 @@ def check(frame: Frame, plan: str) -> int:
 
 def _finding_line(frame: Frame, finding: Finding) -> str:
     mark = {"good": "○", "note": "・", "bad": "×"}[finding.grade.value]
-    zone = frame.settings().site.zone
+    zone = running(frame).zone
     shown = {
-        key: show_time(value, zone) if isinstance(value, datetime) else value for key, value in finding.fields.items()
+        key: show_time(value, zone) if isinstance(value, datetime) else in_words(value)
+        for key, value in finding.fields.items()
     }
     step = f"{finding.step}: " if finding.step else ""
     return f"{mark} {step}{_(finding.text).format(**shown)}"
@@ -110,7 +113,7 @@ def show(frame: Frame, run_name: str, page: str | None, local: bool) -> int:
     if page is not None:
         from jbackupd.continuity.page import run_page
 
-        _write(page, run_page(document, lambda moment: show_time(moment, frame.settings().site.zone)))
+        _write(page, run_page(document, _shown_in(running(frame).zone)))
         frame.say(_("the report is in {path}").format(path=page))
     return _told(frame, document)
 
@@ -137,11 +140,12 @@ def history(frame: Frame, local: bool) -> None:
     def text() -> None:
         from jbackupd.continuity.telling import error_text, outcome_text
 
+        zone = running(frame).zone
         for one in answer["runs"]:
             if "error" in one:
                 click.echo(f"{one['run']}  {error_text(one['error'])}")
                 continue
-            when = show_time(datetime.fromisoformat(one["begun_at"]), frame.settings().site.zone)
+            when = show_time(datetime.fromisoformat(one["begun_at"]), zone)
             click.echo(f"{one['run']}  {when}  {outcome_text(one)}")
 
     frame.emit(answer, text)
@@ -227,12 +231,16 @@ def _show_run(frame: Frame, document: dict[str, Any]) -> None:
         click.echo(_("{name}: {reached} (target {target}): {verdict}").format(
             name=name, reached=reached, target=target, verdict=verdict
         ))
-    for name, value in times_of(document, lambda moment: show_time(moment, frame.settings().site.zone)):
+    for name, value in times_of(document, _shown_in(running(frame).zone)):
         click.echo(f"{name}: {value}")
     for alarm in alarms_of(document):
         click.echo(_("ALARM: {alarm}").format(alarm=alarm))
     if document["stopped"] is not None:
         click.echo(error_text(document["stopped"]))
+
+
+def _shown_in(zone: tzinfo) -> Callable[[datetime], str]:
+    return lambda moment: show_time(moment, zone)
 
 
 def _share_texts(paths: tuple[str, ...]) -> list[dict[str, str]]:

@@ -14,6 +14,7 @@ import click
 
 from jbackupd.cli.asking import answering
 from jbackupd.cli.output import Frame, pass_frame, show_path, show_time
+from jbackupd.cli.running import running
 from jbackupd.model.errors import ConfigError, NotFoundError, StorageError, UsageError
 from jbackupd.model.texts import _
 
@@ -99,11 +100,11 @@ def _evidence_line(frame: Frame, name: str, facts: dict[str, Any]) -> str:
 def _when(frame: Frame, text: str | None) -> str:
     if text is None:
         return _("this site's start")
-    return show_time(datetime.fromisoformat(text), frame.settings().site.zone)
+    return show_time(datetime.fromisoformat(text), running(frame).zone)
 
 
 def _declaration_line(frame: Frame, declaration: dict[str, Any]) -> str:
-    when = show_time(datetime.fromisoformat(declaration["made_at"]), frame.settings().site.zone)
+    when = show_time(datetime.fromisoformat(declaration["made_at"]), running(frame).zone)
     return _("{lost}, {acting} acts for it (epoch {epoch}), declared {when}, approved by {officers} [{id}]").format(
         lost=declaration["lost"], acting=declaration["acting"], epoch=declaration["epoch"], when=when,
         officers=", ".join(declaration["approved_by"]) or "-", id=declaration["id"],

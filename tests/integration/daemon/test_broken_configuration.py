@@ -23,7 +23,8 @@ def test_the_daemon_is_still_asked_and_the_broken_file_is_told(town) -> None:
         assert page["datasets"][0]["id"] == "imari/juki"
         assert page["configuration"]["error"] is None
         assert page["configuration"]["on_disk_error"]["code"] == ConfigError.code
-        saga.command("peer", "list")
+        for asked in (("peer", "list"), ("limit", "show"), ("site", "status"), ("recovery", "history")):
+            saga.command(*asked)
     english, japanese = (told(saga, "--language", language, "status") for language in ("en", "ja"))
     assert english.returncode == japanese.returncode == 0
     assert "the daemon goes on with the one before" in english.stderr and str(saga.config) in english.stderr
