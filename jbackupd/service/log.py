@@ -19,6 +19,7 @@ from logging.handlers import QueueHandler, QueueListener
 from typing import Any, Literal, TextIO
 
 from jbackupd.model.errors import JbackupdError
+from jbackupd.model.reasons import in_words
 from jbackupd.model.texts import _
 
 JOURNAL_SOCKET = "/run/systemd/journal/socket"
@@ -81,6 +82,7 @@ def _shown(value: object) -> object:
     """Return a field for people: errors translated, control characters escaped."""
     if isinstance(value, JbackupdError):
         value = value.render(_(value.message))
+    value = in_words(value)
     if isinstance(value, str) and not value.isprintable():
         return "".join(c if c.isprintable() or c == "\n" or "\udc80" <= c <= "\udcff" else repr(c)[1:-1] for c in value)
     return value

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from jbackupd.model.errors import StorageError
+from jbackupd.model.texts import in_language
 from jbackupd.service.log import JournalSink, Log, TextSink, logging_to
 
 
@@ -28,6 +29,16 @@ def written(form, *calls, level="debug") -> bytes:
         for call in calls:
             call(log)
     return stream.buffer.getvalue()
+
+
+def test_reasons_of_the_system_are_in_the_readers_language_and_fields_for_machines_stay() -> None:
+    def failed(log: Log) -> None:
+        log.warning("{path}: {reason}", path="/x", reason="Permission denied")
+
+    with in_language("ja"):
+        document = json.loads(written("json", failed))
+    assert document["message"] == "/x: 権限がありません"
+    assert document["fields"]["reason"] == "Permission denied"
 
 
 def test_json_is_one_document_a_line_with_fields_and_time() -> None:
