@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jbackupd.cli.output import Frame, pass_frame, show_time
+from jbackupd.cli.keyerase import erase
+from jbackupd.cli.output import Frame, pass_frame, show_path, show_time
 from jbackupd.codec.shares import Share
 from jbackupd.model.errors import DamageError, NotFoundError, StorageError, UsageError
 from jbackupd.model.ids import TenantId
@@ -25,6 +26,9 @@ SHARE_FILE_BYTES_MAX = 1 << 16
 @click.group(help=_("Recovery keys and their shares."))
 def key() -> None:
     """Group of commands."""
+
+
+key.add_command(erase)
 
 
 @key.command(help=_("Show a tenant's recovery key, shares and key epochs, without opening any."))
@@ -62,6 +66,8 @@ def _show_keys(frame: Frame, document: dict[str, Any], survey: KeySurvey) -> Non
     ))
     for epoch in document["epochs"]:
         click.echo(_epoch_line(frame, epoch))
+    for erasure in document["erasures"]:
+        click.echo(_erasure_line(frame, erasure))
     click.echo(
         _("This site has a keyring of its own.") if document["keyring"]
         else _("This site has no keyring: it holds the vault sealed.")
@@ -85,6 +91,16 @@ def _epoch_line(frame: Frame, epoch: dict[str, Any]) -> str:
     elif not epoch["recipients"]:
         parts.append(_("its key is not here"))
     return f"  {epoch['name']}: " + ", ".join(parts)
+
+
+def _erasure_line(frame: Frame, erasure: dict[str, Any]) -> str:
+    """Return what a record of an erasure says on one line."""
+    told = _("erasure of {epoch} on {time}: {lost} points lost, {kept} kept, asked by {who}: {why}")
+    return "  " + told.format(
+        epoch=erasure["epoch"], time=_when(frame, erasure["erased_at"]), lost=len(erasure["points_lost"]),
+        kept=erasure["points_kept"], who=show_path((erasure["asked_by"] or "-").encode()),
+        why=show_path((erasure["reason"] or "-").encode()),
+    )
 
 
 def _when(frame: Frame, text: str) -> str:

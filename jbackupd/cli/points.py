@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jbackupd.cli.output import Frame, error_document, pass_frame, path_fields, report, show_path, show_time
+from jbackupd.cli.output import Frame, error_document, pass_frame, path_fields, report, show_path, show_time, time_text
 from jbackupd.cli.reading import (
     ENCODING,
     below,
@@ -20,7 +20,7 @@ from jbackupd.cli.reading import (
     tree_path,
 )
 from jbackupd.model.errors import EXIT_OK, DamageError, JbackupdError, KeyMissingError, NotFoundError, UsageError
-from jbackupd.model.ids import DatasetId
+from jbackupd.model.ids import DatasetId, ObjectName
 from jbackupd.model.records import EntryType, TreeEntry
 from jbackupd.model.texts import _
 from jbackupd.model.units import show_size
@@ -42,16 +42,20 @@ def points() -> None:
 def list_points(frame: Frame, dataset: str | None) -> int:
     """List points; needs no keys and no daemon. Exit code 4 when one is damaged; the others are listed."""
     from jbackupd.service.wiring import point_lists
+    from jbackupd.vault.erased import erased_points
 
     wanted = DatasetId.parse(dataset) if dataset else None
     listed: list[StoredPoint] = []
     damaged: list[JbackupdError] = []
+    erased: dict[ObjectName, datetime] = {}
     for point_list in point_lists(frame.settings(), wanted.tenant if wanted else None):
         for found in point_list.datasets() if wanted is None else [wanted]:
             readable = point_list.listed(found)
             # Whoever must restore needs the numbers of those that are readable, gaps or not.
             listed += readable if point_list.damaged else point_list.chain(found)
         damaged += point_list.damaged.values()
+        records = erased_points(point_list.store, point_list.verifiers)
+        erased |= {name: record.made_at for name, record in records.items()}
     if wanted is not None and not listed and not damaged:
         raise NotFoundError("{dataset} has no point", "take one with 'jbackupd backup {dataset}'", dataset=wanted)
     zone = frame.settings().site.zone
@@ -59,9 +63,14 @@ def list_points(frame: Frame, dataset: str | None) -> int:
     def text() -> None:
         for point in listed:
             mark = "  " + _("incomplete") if point.header.incomplete else ""
+            if point.name in erased:
+                mark += "  " + _("erased on {time}").format(time=show_time(erased[point.name], zone))
             click.echo(f"{point.label:<32}  {show_time(point.header.taken_at, zone)}  {point.header.site}{mark}")
 
-    fields = [header_fields(point) for point in listed]
+    fields = [
+        header_fields(point) | {"erased_at": time_text(erased[point.name]) if point.name in erased else None}
+        for point in listed
+    ]
     frame.emit({"points": fields, "damaged": [error_document(error)["error"] for error in damaged]}, text)
     for error in damaged if not frame.json else ():
         report(error, as_json=False)

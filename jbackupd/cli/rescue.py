@@ -26,7 +26,8 @@ from jbackupd.codec.seal import PackOpener
 from jbackupd.codec.shares import Share, combine
 from jbackupd.format.identity import CardKind, decode_card
 from jbackupd.format.index import IndexedPack, decode_index_head, open_index
-from jbackupd.format.key import RecoveredChain, decode_key
+from jbackupd.format.key import KeyRole, RecoveredChain, decode_key
+from jbackupd.format.keyrecord import decode_record, moved_packs
 from jbackupd.format.pack import (
     PACK_HEAD_BYTES,
     PACK_TAIL_BYTES,
@@ -69,6 +70,7 @@ class Vault:
         keys = list(self._decoded(ObjectKind.KEY, decode_key))
         self.chain = RecoveredChain(combine(shares), self.tenant, keys)
         self.hashes = ContentHash(self.chain.tenant_secret)
+        self._moved = moved_packs(decode_record(key) for key in keys if key.role is KeyRole.RECORD)
         self._places: dict[FrameId, tuple[str, bytes, int, FrameRecord]] = {}
         self._cache: OrderedDict[FrameId, bytes] = OrderedDict()
         self._room = CACHE_BYTES
@@ -134,6 +136,9 @@ class Vault:
             name: os.path.join(path, name)
             for path, _folders, names in os.walk(os.path.join(self.folder, "packs")) for name in names
         }
+        for superseded, new in self._moved.items():
+            if all(name.hex() in packs for name in new):
+                packs.pop(superseded.hex(), None)
         listed: set[str] = set()
         for data in self._objects(ObjectKind.INDEX):
             with _telling():

@@ -68,6 +68,7 @@ def _add(total: VerifyReport, report: VerifyReport) -> None:
     total.files += report.files
     total.findings += report.findings
     total.closed_points += report.closed_points
+    total.erased_points += report.erased_points
 
 
 def _document(report: VerifyReport, *, full: bool) -> dict[str, Any]:
@@ -78,6 +79,7 @@ def _document(report: VerifyReport, *, full: bool) -> dict[str, Any]:
         "points": report.points,
         "files": report.files,
         "closed_points": report.closed_points,
+        "erased_points": report.erased_points,
         "findings": [_finding_fields(finding) for finding in report.findings],
     }
 
@@ -100,6 +102,8 @@ def _show(report: VerifyReport, *, full: bool) -> None:
             click.echo("  " + _("file: {path}").format(path=show_path(finding.path)))
         if finding.points:
             click.echo("  " + _("needed by: {points}").format(points=", ".join(finding.points)))
+    for label in report.erased_points:
+        click.echo(_("{point}: its content was erased on purpose").format(point=label))
     for label in report.closed_points:
         click.echo(_("{point}: its content was not looked at: this site no longer keeps the key").format(point=label))
     summary = _("{objects} objects, {size}, {points} points, {files} files verified; damaged: {damaged}").format(

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from jbackupd.model.errors import ChainError, DamageError, IdentityError, JbackupdError, KeyMissingError
+from jbackupd.model.errors import ChainError, DamageError, ErasedError, IdentityError, JbackupdError, KeyMissingError
 from jbackupd.model.ids import DatasetId, ObjectKind, ObjectRef
 from jbackupd.model.records import EntryType
+from jbackupd.vault.erased import destroyed_objects
 from jbackupd.vault.store import ObjectStore
 from jbackupd.vault.vault import PointList, StoredPoint, Vault
 
@@ -39,6 +40,8 @@ class VerifyReport:
     findings: list[Finding] = field(default_factory=list)
     closed_points: list[str] = field(default_factory=list)
     """Points whose content was not looked at, since their session's key is not at hand."""
+    erased_points: list[str] = field(default_factory=list)
+    """Points that nobody can read any more, as a record says."""
 
 
 def verify_objects(
@@ -53,7 +56,8 @@ def verify_objects(
     """
     report = VerifyReport()
     needs = _needs(points, datasets, report)
-    wanted = set(needs.spans)
+    # What was destroyed on purpose is not missing; points name it still.
+    wanted = set(needs.spans) - destroyed_objects(store, points.verifiers)
     if datasets is None:
         wanted |= {ObjectRef(kind, name) for kind in ObjectKind for name in store.names(kind)}
     else:
@@ -81,6 +85,8 @@ def verify_content(
     for point in stored:
         try:
             _verify_point(vault, point, report, progress)
+        except ErasedError:
+            report.erased_points.append(point.label)
         except KeyMissingError:
             report.closed_points.append(point.label)
         except DamageError as error:

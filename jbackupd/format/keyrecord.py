@@ -9,9 +9,11 @@ Where other key objects have something sealed, a record has
     kind 1, recovery: everything is sealed to another recovery key from now on
         body   [number, recovery key, key before, share set 8, shares needed, shares made]
     kind 2, erased: the private key of an epoch was destroyed
-        body   [epoch, label, destroyed, lost points, points kept, packs lost, bytes of packs lost, details]
+        body   [epoch, label, destroyed, lost points, points kept, packs lost, bytes of packs lost, moved, details]
         destroyed are the names of the key objects that held the private key, 32 bytes each
         a lost point is [dataset, sequence, name 32]
+        moved says where what was still needed of a pack is now: [pack 32, [pack 32, ...]], ...; whoever has these
+        packs must not read the former any more
         details   nonce 12, then AES-256-GCM under the tenant's record key (codec.hashing), associated data
                   "jbackupd 1 record " ‖ tenant, of a msgpack array
                   [asked by, reason, share set 8, share numbers, [[dataset, sequence, files, source bytes], ...]]
@@ -23,6 +25,7 @@ the recovery key. What a holder without keys sees anyway is clear; who, why, and
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
@@ -95,6 +98,8 @@ class Erasure:
         points_kept: Points of that epoch that stay readable.
         packs: Packs that nobody can read any more.
         pack_bytes: Their bytes.
+        moved: For each pack of which a part was still needed, the packs that hold this part now. They are needed as
+            long as a point needs the pack.
         details: Sealed; see `open_details`.
     """
 
@@ -105,6 +110,7 @@ class Erasure:
     points_kept: int
     packs: int
     pack_bytes: int
+    moved: tuple[tuple[ObjectName, tuple[ObjectName, ...]], ...]
     details: bytes
 
 
@@ -163,6 +169,7 @@ class _RawErasure(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     points_kept: int
     packs: int
     pack_bytes: int
+    moved: list[tuple[bytes, list[bytes]]]
     details: bytes
 
 
@@ -225,6 +232,30 @@ def verify_record(record: KeyRecord, verifier: SiteVerifier) -> None:
     verifier.verify(SIGNING_CONTEXT, record.signed, record.signature)
 
 
+def moved_packs(records: Iterable[KeyRecord]) -> dict[ObjectName, frozenset[ObjectName]]:
+    """Return for each pack that does not count any more the packs that hold what is still needed of it.
+
+    A frame that moved may be encoded otherwise, and what it was a delta against before may be gone: a reader that has
+    the new packs must not look into the old one, wherever it still opens.
+    """
+    found: dict[ObjectName, set[ObjectName]] = {}
+    for record in records:
+        if isinstance(record.what, Erasure):
+            for pack, new in record.what.moved:
+                found.setdefault(pack, set()).update(new)
+    return {pack: frozenset(_last_places(pack, found)) for pack in found}
+
+
+def _last_places(pack: ObjectName, moved: Mapping[ObjectName, set[ObjectName]]) -> set[ObjectName]:
+    """Follow packs that moved more than once; a hostile record may lead in circles."""
+    seen, level, found = {pack}, moved[pack], set[ObjectName]()
+    while level:
+        found |= {name for name in level if name not in moved}
+        seen |= level
+        level = {new for name in level if name in moved for new in moved[name]} - seen
+    return found
+
+
 def seal_details(details: Details, record_key: bytes, *, tenant: TenantId) -> bytes:
     """Return details sealed to who has the tenant's secret."""
     raw = _RawDetails(
@@ -256,7 +287,8 @@ def _raw(what: RecoveryChange | Erasure) -> Any:
         return _RawRecovery(what.number, what.recovery, what.before, what.set_id, what.threshold, what.count)
     lost = [(str(point.dataset), point.sequence, bytes(point.name)) for point in what.lost]
     return _RawErasure(
-        what.epoch, what.label, list(what.destroyed), lost, what.points_kept, what.packs, what.pack_bytes, what.details
+        what.epoch, what.label, list(what.destroyed), lost, what.points_kept, what.packs, what.pack_bytes,
+        [(pack, list(new)) for pack, new in what.moved], what.details,
     )
 
 
@@ -274,13 +306,14 @@ def _erasure(raw: _RawErasure) -> Erasure:
         len(raw.epoch) != FINGERPRINT_BYTES or len(raw.label) > LABEL_CHARACTERS_MAX
         or min(raw.points_kept, raw.packs, raw.pack_bytes) < 0
         or any(len(name) != OBJECT_NAME_BYTES for name in raw.destroyed)
+        or any(len(name) != OBJECT_NAME_BYTES for pack, new in raw.moved for name in (pack, *new))
         or any(sequence < 1 or len(name) != OBJECT_NAME_BYTES for _, sequence, name in raw.lost)
     ):
         raise FormatError("a record of the keys is out of range")
     lost = tuple(LostPoint(_dataset(dataset), sequence, ObjectName(name)) for dataset, sequence, name in raw.lost)
     return Erasure(
         raw.epoch, raw.label, tuple(map(ObjectName, raw.destroyed)), lost, raw.points_kept, raw.packs, raw.pack_bytes,
-        raw.details,
+        tuple((ObjectName(pack), tuple(map(ObjectName, new))) for pack, new in raw.moved), raw.details,
     )
 
 

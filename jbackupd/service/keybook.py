@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 from jbackupd.format.key import KeyRole, decode_key
+from jbackupd.format.keyrecord import KeyRecord, open_details
 from jbackupd.format.pack import PACK_HEAD_BYTES, decode_pack_head
 from jbackupd.model.errors import DamageError, KeyringError, NotFoundError
 from jbackupd.model.ids import ObjectKind, ObjectName, ObjectRef, SiteId, TenantId
@@ -15,10 +17,11 @@ from jbackupd.service.wiring import existing_store, known_verifiers
 from jbackupd.settings.schema import Settings
 from jbackupd.storage.files import PosixFiles
 from jbackupd.vault import keylog
+from jbackupd.vault.erased import erasure_records
 from jbackupd.vault.identity import load_identity
 from jbackupd.vault.keydirectory import EpochKeys, KeySurvey
 from jbackupd.vault.keyhistory import erasure, recovery_change
-from jbackupd.vault.keyring import Keyring
+from jbackupd.vault.keyring import Keyring, KeySource
 from jbackupd.vault.keyringfile import exists
 from jbackupd.vault.receipts import ReceiptList
 from jbackupd.vault.store import ObjectStore
@@ -35,8 +38,8 @@ def key_document(settings: Settings, tenant: TenantId) -> tuple[dict[str, Any], 
     store = existing_store(files, tenant)
     survey = KeySurvey.of(store)
     points = PointList(store, known_verifiers(settings))
-    held = _Held(store, points)
-    current = _current_epoch(settings, files, tenant)
+    held = Held(store, points)
+    current = _current_epoch(settings, tenant)
     return {
         "tenant": tenant, "keyring": exists(files, tenant), "recovery_key": survey.recovery_key,
         "recovery_number": recovery_change(survey.recoveries[-1]).number if survey.recoveries else 1,
@@ -44,11 +47,49 @@ def key_document(settings: Settings, tenant: TenantId) -> tuple[dict[str, Any], 
         "without_recovery_key": held.without(_roots(store, survey.recovery_key)) if survey.recoveries else [],
         "share_set": _share_set(files, tenant, survey), "last_rehearsal": _last_rehearsal(files, tenant, survey),
         "epochs": [_epoch(epoch, held, current) for epoch in survey.epochs],
+        "erasures": [
+            erasure_document(settings, tenant, record) for record in erasure_records(store, points.verifiers)
+        ],
         "sessions": survey.sessions, "damaged": [str(error) for error in survey.damaged],
     }, survey  # fmt: skip
 
 
-class _Held:
+def erasure_document(
+    settings: Settings, tenant: TenantId, record: KeyRecord, keys: KeySource | None = None
+) -> dict[str, Any]:
+    """Return what a record of an erasure says, for machines and auditors.
+
+    Args:
+        keys: Open what is said to the tenant alone; this site's own keyring without.
+    """
+    what = erasure(record)
+    document: dict[str, Any] = {
+        "epoch": what.label, "key": what.epoch.hex(), "erased_at": _time(record.made_at), "site": record.site,
+        "points_lost": [f"{point.dataset}@{point.sequence}" for point in what.lost],
+        "points_kept": what.points_kept, "packs_lost": what.packs, "bytes_lost": what.pack_bytes,
+        "packs_rewritten": len(what.moved), "key_objects_destroyed": [name.hex() for name in what.destroyed],
+        "asked_by": None, "reason": None, "share_set": None, "shares": None, "contents": None,
+    }
+    with contextlib.suppress(KeyringError, NotFoundError):
+        found = keys or _own_keyring(settings, tenant)
+        details = open_details(what.details, found.content_hash().record_key, tenant=tenant)
+        document |= {
+            "asked_by": details.asked_by, "reason": details.reason, "share_set": details.set_id.hex(),
+            "shares": list(details.shares),
+            "contents": [
+                {"point": f"{c.dataset}@{c.sequence}", "files": c.files, "source_bytes": c.source_bytes}
+                for c in details.contents
+            ],
+        }  # fmt: skip
+    return document
+
+
+def _own_keyring(settings: Settings, tenant: TenantId) -> Keyring:
+    files = PosixFiles(settings.site.state)
+    return Keyring.open(files, tenant, local_key=load_identity(files, settings.site.id).local_key)
+
+
+class Held:
     """What lies in a vault, by session, and what its holders have signed for."""
 
     def __init__(self, store: ObjectStore, points: PointList) -> None:
@@ -101,10 +142,9 @@ def _roots(store: ObjectStore, recovery_key: str) -> list[ObjectName]:
     return found
 
 
-def _current_epoch(settings: Settings, files: PosixFiles, tenant: TenantId) -> bytes | None:
+def _current_epoch(settings: Settings, tenant: TenantId) -> bytes | None:
     try:
-        identity = load_identity(files, settings.site.id)
-        return Keyring.open(files, tenant, local_key=identity.local_key).epoch_public.fingerprint
+        return _own_keyring(settings, tenant).epoch_public.fingerprint
     except (NotFoundError, KeyringError):
         return None
 
@@ -139,7 +179,7 @@ def _last_rehearsal(files: PosixFiles, tenant: TenantId, survey: KeySurvey) -> d
     return {"at": _time(good[-1].at), "set": good[-1].set, "shares": list(good[-1].shares)}
 
 
-def _epoch(epoch: EpochKeys, held: _Held, current: bytes | None) -> dict[str, Any]:
+def _epoch(epoch: EpochKeys, held: Held, current: bytes | None) -> dict[str, Any]:
     points = [point for session in epoch.sessions for point in held.points.get(session, [])]
     document: dict[str, Any] = {
         "name": epoch.name, "key": epoch.key.hex(), "current": epoch.key == current,

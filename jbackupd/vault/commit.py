@@ -12,6 +12,7 @@ from jbackupd.codec.signing import SiteSigner
 from jbackupd.format.index import encode_index
 from jbackupd.format.point import PointBody, PointHeader, encode_point, seal_body
 from jbackupd.model.ids import NO_OBJECT, DatasetId, ObjectKind, ObjectName, ObjectRef, SiteId
+from jbackupd.vault.erased import moved_here
 from jbackupd.vault.keydirectory import KeyDirectory
 from jbackupd.vault.keyring import Session
 from jbackupd.vault.vault import Vault
@@ -67,9 +68,13 @@ def commit_point(
 
 
 def needed_objects(vault: Vault, packs: Collection[ObjectName], session: Session) -> set[ObjectRef]:
-    """Return every object that is needed to read these packs and a point of this session."""
+    """Return every object that is needed to read these packs and a point of this session.
+
+    With them goes what outlived an erasure of packs that earlier points need: no earlier point names it.
+    """
+    packs = set(packs) | _moved(vault)
     listed = vault.catalog.packs()
-    indexes = {listed[pack] for pack in packs} - {None}
+    indexes = {listed.get(pack) for pack in packs} - {None}
     keys = KeyDirectory(vault.store)
     sessions = {session.session_id} | vault.catalog.sessions_of(packs)
     sessions |= keys.sessions_of_indexes({index for index in indexes if index is not None})
@@ -78,6 +83,16 @@ def needed_objects(vault: Vault, packs: Collection[ObjectName], session: Session
         | {ObjectRef(ObjectKind.INDEX, index) for index in indexes if index is not None}
         | {ObjectRef(ObjectKind.KEY, name) for name in keys.needed_for(sessions, newest=session.session_id)}
     )
+
+
+def _moved(vault: Vault) -> set[ObjectName]:
+    """Return the packs that hold what was still needed of packs that some point names."""
+    moved = moved_here(vault.store, vault.points.verifiers)
+    if not moved:
+        return set()
+    points = [point for dataset in vault.points.datasets() for point in vault.points.listed(dataset)]
+    named = {ref.name for point in points for ref in point.header.added}
+    return {new for pack in moved.keys() & named for new in moved[pack]}
 
 
 def _held_for_others(vault: Vault, header: PointHeader, session: Session) -> set[ObjectRef]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from jbackupd.codec.signing import SIGNATURE_BYTES
 from jbackupd.format.key import KeyObject, decode_key
-from jbackupd.format.keyrecord import KeyRecord
+from jbackupd.format.keyrecord import KeyRecord, moved_packs
 from jbackupd.model.errors import DamageError, ErasedError, KeyMissingError
 from jbackupd.model.ids import ObjectKind, ObjectName, ObjectRef
 from jbackupd.vault.keyhistory import Verifiers, erasure, erasures
@@ -29,6 +29,20 @@ def destroyed_objects(store: ObjectStore, verifiers: Verifiers) -> frozenset[Obj
         ObjectRef(ObjectKind.KEY, name)
         for record in erasure_records(store, verifiers) for name in erasure(record).destroyed
     )
+
+
+def moved_here(store: ObjectStore, verifiers: Verifiers | None = None) -> Mapping[ObjectName, frozenset[ObjectName]]:
+    """Return the packs of a store that do not count any more, each with those that hold what is needed of it.
+
+    One whose new places are not all here still counts: better what was than nothing.
+
+    Args:
+        verifiers: Whose records count; None where nobody's card is at hand.
+    """
+    moved = moved_packs(erasures(_signed(store), verifiers))
+    return {
+        pack: new for pack, new in moved.items() if all(store.has(ObjectRef(ObjectKind.PACK, name)) for name in new)
+    }
 
 
 def explained(

@@ -56,8 +56,32 @@ class KeyDirectory:
                 "the vault has not every key object that its packs need",
                 "fetch the key objects from a peer; a point without them could never be recovered",
             )
-        others = {name for name, key in self._keys.items() if key.role in (KeyRole.RECORD, KeyRole.KEPT)}
+        others = {
+            name for name, key in self._keys.items()
+            if key.role is KeyRole.RECORD or (key.role is KeyRole.KEPT and key.recipient in epochs.values())
+        }
         return readable.keys() | epochs.keys() | roots | others
+
+    def of_epoch(self, epoch: bytes) -> set[ObjectName]:
+        """Return the key objects that hold an epoch's private key."""
+        return {name for name, key in self._keys.items() if key.role is KeyRole.EPOCH and _epoch_of(key) == epoch}
+
+    def kept(self) -> set[ObjectName]:
+        """Return the key objects that hold kept keys."""
+        return {name for name, key in self._keys.items() if key.role is KeyRole.KEPT}
+
+    def sessions_open(self, recovery: bytes, *, but: bytes) -> set[bytes]:
+        """Return the sessions whose epoch a recovery key opens.
+
+        Args:
+            recovery: Its fingerprint.
+            but: Fingerprint of an epoch to leave out.
+        """
+        epochs = {
+            _epoch_of(key) for key in self._keys.values()
+            if key.role is KeyRole.EPOCH and key.recipient == recovery and _epoch_of(key) != but
+        }
+        return {key.id for key in self._keys.values() if key.role is KeyRole.SESSION and key.recipient in epochs}
 
     def _recipients_of(self, epochs: Collection[bytes]) -> set[bytes]:
         """Return the recovery keys that epochs are sealed to."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Protocol
@@ -221,9 +221,11 @@ class Keyring:
             session = SavedSession(session_id, key, now.astimezone(UTC))
             self._replace(msgspec.structs.replace(saved, sessions=(*saved.sessions, session)))
             forget_rotation(self._files, self.tenant)
+        return self._session(session_id, key, saved)
+
+    def _session(self, session_id: bytes, key: bytes, saved: SavedKeyring) -> Session:
         epoch = RecipientPublic(saved.epoch_public)
-        sealed = seal_key(KeyRole.SESSION, key, epoch, tenant=self.tenant, key_id=session_id)
-        return Session(session_id, key, sealed)
+        return Session(session_id, key, seal_key(KeyRole.SESSION, key, epoch, tenant=self.tenant, key_id=session_id))
 
     @property
     def epoch(self) -> str:
@@ -279,9 +281,14 @@ class Keyring:
             saved = _with_new_epoch(saved, next_epoch((*keys.epochs, saved.epoch_label), now, self._zone))
             self._replace(msgspec.structs.replace(saved, unplaced=(*saved.unplaced, *objects, record)))
 
+    def draw_session(self) -> Session:
+        """Draw a session key that is kept nowhere yet, sealed to the current epoch; `erase` keeps it."""
+        session_id, key = secrets.token_bytes(ID_BYTES), secrets.token_bytes(SESSION_KEY_BYTES)
+        return self._session(session_id, key, self._saved)
+
     def erase(
-        self, sessions: Collection[bytes], *, doomed: Collection[ObjectName], record: bytes,
-        kept: Collection[tuple[bytes, ObjectKind, bytes]],
+        self, sessions: Collection[bytes], *, doomed: Collection[ObjectName], objects: Sequence[bytes],
+        session: Session, kept: Collection[tuple[bytes, ObjectKind, bytes]], now: datetime,
     ) -> None:
         """Forget sessions, and take upon itself to destroy key objects. `settle` must follow.
 
@@ -289,19 +296,21 @@ class Keyring:
 
         Args:
             sessions: Whose keys go.
-            doomed: Key objects of the vault that hold the epoch's private key.
-            record: A signed record of it, for the vault.
+            doomed: Key objects of the vault that hold what must not be opened any more.
+            objects: Key objects for the vault, a signed record among them.
+            session: Drawn before; known only after `settle`.
             kept: Session id, kind and id of each object that is still needed; its own key is kept here where its
-                session's key is, in the vault in any case.
+                session's key was.
         """
         with self._lock:
-            saved = self._saved
+            saved, wanted = self._saved, set(kept)
             gone = {session.id: session for session in saved.sessions if session.id in sessions}
-            fresh = tuple(_kept(gone[session], kind, object_id) for session, kind, object_id in kept if session in gone)
+            fresh = [_kept(gone[session], kind, object_id) for session, kind, object_id in kept if session in gone]
             saved = msgspec.structs.replace(
                 saved, sessions=tuple(s for s in saved.sessions if s.id not in gone),
-                kept=(*(k for k in saved.kept if k.session_id not in sessions or _is_among(k, kept)), *fresh),
-                unplaced=(*saved.unplaced, record), doomed=(*saved.doomed, *doomed),
+                kept=(*(k for k in saved.kept if (k.session_id, k.kind, k.object_id) in wanted), *fresh),
+                unplaced=(*saved.unplaced, *objects), doomed=(*saved.doomed, *doomed),
+                pending=(SavedSession(session.session_id, session.key, now.astimezone(UTC)),),
             )
             replace(self._files, saved, self._local_key)
             self._saved = saved
@@ -321,8 +330,9 @@ class Keyring:
             for ref in (ObjectRef(ObjectKind.KEY, ObjectName(name)) for name in saved.doomed):
                 if store.has(ref):
                     destroy_durably(self._files, store.path(ref))
-            if saved.unplaced:
-                self._replace(msgspec.structs.replace(saved, unplaced=()))
+            if saved.unplaced or saved.pending:
+                sessions = (*saved.sessions, *saved.pending)
+                self._replace(msgspec.structs.replace(saved, unplaced=(), pending=(), sessions=sessions))
 
     def prune(self, now: datetime, *, history_days: int, needed: Collection[bytes]) -> int:
         """Forget sessions older than the history that new deltas do not need; return how many.
@@ -364,10 +374,6 @@ def _with_new_epoch(saved: SavedKeyring, label: str) -> SavedKeyring:
 
 def _kept(session: SavedSession, kind: ObjectKind, object_id: bytes) -> SavedKept:
     return SavedKept(session.id, kind, object_id, object_key(session.key, object_id, kind), session.created_at)
-
-
-def _is_among(key: SavedKept, wanted: Collection[tuple[bytes, ObjectKind, bytes]]) -> bool:
-    return any((kind, object_id) == (key.kind, key.object_id) for _, kind, object_id in wanted)
 
 
 def _already(tenant: TenantId) -> RefusedError:

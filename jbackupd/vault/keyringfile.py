@@ -6,10 +6,12 @@
                   [tenant, tenant secret, recovery public key, epoch label, epoch public key,
                    epoch key object, [[session id, session key, created at], ...],
                    [key object, ...], [name of a key object, ...],
-                   [[session id, kind, object id, object key, created at], ...]]
+                   [[session id, kind, object id, object key, created at], ...],
+                   [[session id, session key, created at], ...]]
 
-The last three are empty in most files: key objects that are not in the vault yet, key objects that must never be
-there again, and keys of single objects of an erased epoch. A file of an earlier version ends before them.
+The last four are empty in most files: key objects that are not in the vault yet, key objects that must never be
+there again, keys of single objects of an erased epoch, and sessions that open nothing before those key objects are
+in the vault. A file of an earlier version ends before them.
 
 Beside it may lie TENANT.new and TENANT.next, unfinished writes, and TENANT.old, a keyring that is being destroyed;
 while there is no TENANT, TENANT.old is the keyring. TENANT.rotate holds the name of the epoch that somebody wishes to
@@ -64,6 +66,7 @@ class SavedKeyring(msgspec.Struct, array_like=True, frozen=True):
 
     Attributes:
         unplaced: Key objects that belong into the vault before anything else is sealed.
+        pending: Sessions that count only when nothing is unplaced any more.
         doomed: Names of key objects that are to be destroyed in the vault, whenever they are there.
     """
 
@@ -77,6 +80,7 @@ class SavedKeyring(msgspec.Struct, array_like=True, frozen=True):
     unplaced: tuple[bytes, ...] = ()
     doomed: tuple[bytes, ...] = ()
     kept: tuple[SavedKept, ...] = ()
+    pending: tuple[SavedSession, ...] = ()
 
     def __repr__(self) -> str:
         return f"SavedKeyring({self.tenant})"

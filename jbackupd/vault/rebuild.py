@@ -17,6 +17,7 @@ from jbackupd.format.pack import (
 )
 from jbackupd.model.errors import DamageError, JbackupdError, KeyMissingError
 from jbackupd.model.ids import ObjectKind, ObjectName, ObjectRef, TenantId
+from jbackupd.vault.erased import moved_here
 from jbackupd.vault.reader import SessionKeys
 from jbackupd.vault.store import ObjectStore
 
@@ -54,7 +55,7 @@ def reconcile(
             only where no index lists the pack.
     """
     known = catalog.packs()
-    present = set(store.names(ObjectKind.PACK))
+    present = set(store.names(ObjectKind.PACK)) - moved_here(store).keys()
     forgotten = known.keys() - present
     catalog.forget_packs(forgotten)
     unknown = present - known.keys()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from jbackupd.codec.hashing import ContentHash
@@ -61,12 +61,15 @@ class RecoveredKeys:
 
     @classmethod
     def from_store(
-        cls, seed: bytes, tenant: TenantId, store: ObjectStore, verifiers: Verifiers | None = None
+        cls, seed: bytes, tenant: TenantId, store: ObjectStore, verifiers: Verifiers | None = None, *,
+        without: Collection[ObjectName] = (), more: Sequence[bytes] = (),
     ) -> RecoveredKeys:
         """Open a tenant's keys with the key objects of a store; damaged ones only cost what is in them.
 
         Args:
             verifiers: Whose records of the keys count; None where nobody's card is at hand.
+            without: Key objects to leave aside, as if they were not there.
+            more: Key objects to take in, as if they were there.
 
         Raises:
             KeyringError: The seed opens none of them.
@@ -75,7 +78,9 @@ class RecoveredKeys:
         def read(name: ObjectName) -> KeyObject:
             return decode_key(store.read_checked(ObjectRef(ObjectKind.KEY, name)))
 
-        readers = (functools.partial(read, name) for name in store.names(ObjectKind.KEY))
+        names = [name for name in store.names(ObjectKind.KEY) if name not in without]
+        readers = [functools.partial(read, name) for name in names]
+        readers += [functools.partial(decode_key, data) for data in more]
         return cls._of(seed, tenant, readers, verifiers)
 
     @classmethod

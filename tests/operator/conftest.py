@@ -22,6 +22,8 @@ class Town:
     def __init__(self, folder: str) -> None:
         self.folder = folder
         self.config = self.path("jbackupd.toml")
+        if os.path.exists(self.config):
+            return
         os.makedirs(self.path("source/folder"))
         self.write("source/a.txt", b"first\n")
         self.write("source/folder/住民.csv", "氏名,住所\n".encode("cp932") * 100)
