@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from jbackupd.model import texts
 from jbackupd.model.errors import StorageError
-from jbackupd.model.texts import in_language
 from jbackupd.service.log import JournalSink, Log, TextSink, logging_to
 
 
@@ -31,12 +31,15 @@ def written(form, *calls, level="debug") -> bytes:
     return stream.buffer.getvalue()
 
 
-def test_reasons_of_the_system_are_in_the_readers_language_and_fields_for_machines_stay() -> None:
+def test_reasons_of_the_system_are_in_the_readers_language_and_fields_for_machines_stay(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def failed(log: Log) -> None:
         log.warning("{path}: {reason}", path="/x", reason="Permission denied")
 
-    with in_language("ja"):
-        document = json.loads(written("json", failed))
+    # The log writes in a thread of its own, in the process's language.
+    monkeypatch.setattr(texts._Process, "language", "ja")
+    document = json.loads(written("json", failed))
     assert document["message"] == "/x: 権限がありません"
     assert document["fields"]["reason"] == "Permission denied"
 
