@@ -124,7 +124,10 @@ def _show(outcomes: Sequence[Outcome]) -> None:
 
 
 def _locally(settings: Settings) -> Take:
+    from jbackupd.runtime.heap import keep_freed_memory
     from jbackupd.service.wiring import take_locally
+
+    keep_freed_memory()
 
     def take(dataset: Dataset, progress: Progress) -> Outcome:
         with take_locally(settings) as take_point:

@@ -16,7 +16,6 @@ from jbackupd.model.clock import Clock
 from jbackupd.model.errors import TryLaterError
 from jbackupd.model.ids import DatasetId, ObjectKind, ObjectName
 from jbackupd.model.records import Preset, Statistics
-from jbackupd.runtime.heap import share_arenas
 from jbackupd.sources.port import Source
 from jbackupd.vault.commit import Authorship, Committed, commit_point
 from jbackupd.vault.keyring import Keyring
@@ -66,7 +65,6 @@ def run_backup(
         TryLaterError: It was stopped.
     """
     require_compiled_cutter()
-    share_arenas()
     begun_at, started = clock.now(), clock.monotonic()
     budget = budget or Budget()
     vault.store.settle_all()

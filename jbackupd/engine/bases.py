@@ -17,21 +17,24 @@ the path holds something else now."""
 WORTH_PART = 0.05
 """With fewer of a frame's anchors in common, a content is no help."""
 
+Like = Callable[[Anchors, int | None], list[Reference]]
+
 
 def choose_bases(
-    draft: Draft, *, like: Callable[[Anchors], list[Reference]], closure_of: Callable[[Extent], Closure],
+    draft: Draft, *, like: Like, closure_of: Callable[[Extent], Closure],
     budget: Budget,
 ) -> tuple[Extent, ...]:
-    """Return the stretches that a draft is encoded against, within a budget, and note the draft's lineage.
+    """Return the stretches that a draft is encoded against, within a budget, and note its lineage for its stream.
 
     Args:
         draft: Closed.
-        like: Returns contents that resemble a frame, wherever they are.
+        like: Returns contents that resemble a frame, wherever they are; also those of a lineage, if one is given.
         closure_of: Returns what an extent's frame needs.
     """
     candidates = [extent for reference in draft.references if reference.anchors is None for extent in reference.extents]
     for reference, stretches in _resembled(draft, like):
-        draft.lineage = draft.lineage or reference.lineage
+        if draft.kinship is not None and draft.kinship.lineage is None:
+            draft.kinship.lineage = reference.lineage
         for begin, end in stretches.spans:
             candidates.extend(slice_extents(reference.extents, begin, end))
     return affordable(candidates, closure_of, budget)
@@ -57,7 +60,7 @@ def affordable(
     return tuple(chosen)
 
 
-def _resembled(draft: Draft, like: Callable[[Anchors], list[Reference]]) -> list[tuple[Reference, Stretches]]:
+def _resembled(draft: Draft, like: Like) -> list[tuple[Reference, Stretches]]:
     """Return contents that a draft resembles, with the stretches of each, what resembles it most first."""
     anchors = joined(draft.anchors)
     if not len(anchors):
@@ -65,7 +68,8 @@ def _resembled(draft: Draft, like: Callable[[Anchors], list[Reference]]) -> list
     found = [_compared(anchors, reference) for reference in draft.references if reference.anchors is not None]
     if sum(stretches.hits for _, stretches in found) < KNOWN_PART * len(anchors):
         lineages = {reference.lineage for reference, _ in found} - {None}
-        found += [_compared(anchors, other) for other in like(anchors) if other.lineage not in lineages]
+        expected = draft.kinship.lineage if draft.kinship is not None else None
+        found += [_compared(anchors, other) for other in like(anchors, expected) if other.lineage not in lineages]
     worth = [pair for pair in found if pair[1].hits > WORTH_PART * len(anchors)]
     return sorted(worth, key=lambda pair: pair[1].hits, reverse=True)
 

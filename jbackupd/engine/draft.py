@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 
 from jbackupd.codec.cutting import Anchors
@@ -28,6 +27,17 @@ class Reference:
 
 
 @dataclass(slots=True)
+class Kinship:
+    """What the frames of one stream were found to resemble; set by the first that finds it, of use to the later ones.
+
+    Attributes:
+        lineage: See catalog.versions.
+    """
+
+    lineage: int | None = None
+
+
+@dataclass(slots=True)
 class Draft:
     """New chunks that will be one frame."""
 
@@ -41,8 +51,8 @@ class Draft:
     """Bytes of the stream that went by while this draft was open, known chunks included."""
     frame: FrameId | None = None
     """Set when the draft is closed."""
-    lineage: int | None = None
-    """Of what it was found to resemble most; set when the draft is encoded."""
+    kinship: Kinship | None = None
+    """Of the stream whose frames hold nothing else."""
 
     def add(self, chunk: ChunkId, data: bytes | memoryview) -> int:
         """Append a chunk and return its offset."""
@@ -67,12 +77,14 @@ class Content:
 
     Attributes:
         sketch: Hashes that similar contents share; only of small files.
+        kinship: What it resembles; known when every frame has been encoded.
     """
 
     pieces: list[Extent | PendingExtent] = field(default_factory=list)
     length: int = 0
     digest: bytes = b""
     sketch: tuple[int, ...] = ()
+    kinship: Kinship = field(default_factory=Kinship)
 
     def add_known(self, extent: Extent) -> None:
         """Append bytes of a frame that exists."""
@@ -96,13 +108,6 @@ class Content:
     def settled(self) -> bool:
         """Whether every frame of the content is closed."""
         return all(isinstance(piece, Extent) or piece.draft.frame is not None for piece in self.pieces)
-
-    @property
-    def lineage(self) -> int | None:
-        """The lineage that most of its new frames resemble; every frame must have been encoded."""
-        drafts = {id(piece.draft): piece.draft for piece in self.pieces if isinstance(piece, PendingExtent)}
-        lineages = Counter(draft.lineage for draft in drafts.values() if draft.lineage is not None)
-        return lineages.most_common(1)[0][0] if lineages else None
 
     def extents(self) -> tuple[Extent, ...]:
         """Return the final extents; the content must be settled."""

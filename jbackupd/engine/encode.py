@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from jbackupd.codec.compress import compress
-from jbackupd.codec.cutting import Anchors
-from jbackupd.engine.bases import choose_bases
+from jbackupd.engine.bases import Like, choose_bases
 from jbackupd.engine.closure import Budget, Closures
-from jbackupd.engine.draft import Draft, Reference
-from jbackupd.model.records import Encoding, Preset
+from jbackupd.engine.draft import Draft
+from jbackupd.model.errors import DamageError, KeyMissingError
+from jbackupd.model.records import Encoding, Extent, Preset
 from jbackupd.vault.reader import FrameReader
 from jbackupd.vault.writer import EncodedFrame, PackWriter
 
@@ -44,7 +43,7 @@ class Encoder:
 
     def __init__(
         self, reader: FrameReader, writer: PackWriter, closures: Closures, budget: Budget, *,
-        like: Callable[[Anchors], list[Reference]], preset: Preset,
+        like: Like, preset: Preset,
     ) -> None:
         self._reader = reader
         self._writer = writer
@@ -84,8 +83,15 @@ class Encoder:
         data = bytes(draft.content)
         draft.content = bytearray()
         bases = choose_bases(draft, like=self._like, closure_of=self._closures.of, budget=self._budget)
-        prefix = b"".join(self._reader.view(extent) for extent in bases)
+        prefix = self._prefix(bases)
         encoding, payload = compress(data, prefix, preset=self._preset)
         if encoding is not Encoding.ZSTD_PREFIX:
             bases = ()
         return EncodedFrame(draft.frame, payload, len(data), encoding, bases, tuple(draft.chunks))
+
+    def _prefix(self, bases: tuple[Extent, ...]) -> bytes:
+        """Return the bytes of the bases; none if one cannot be read: a frame without a base is always right."""
+        try:
+            return b"".join(self._reader.view(extent) for extent in bases)
+        except (DamageError, KeyMissingError):
+            return b""

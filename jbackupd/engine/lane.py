@@ -189,7 +189,9 @@ class Lane:
         self._adopt_reference()
 
     def _adopt_reference(self) -> None:
-        """Let the current draft know the current stream's earlier version."""
+        """Let the current draft know the current stream's earlier version, and what its other frames resemble."""
+        if self._alone:
+            self._draft.kinship = self._content.kinship
         if self._reference is not None:
             self._draft.references.append(self._reference)
             if self._reference.anchors is None:

@@ -66,9 +66,16 @@ class Versions:
             return whole(earlier)
         return self._from_content(earlier)
 
-    def like(self, anchors: Anchors) -> list[Reference]:
-        """Return versions of the lineages that have most in common with a frame. For several threads."""
+    def like(self, anchors: Anchors, expected: int | None) -> list[Reference]:
+        """Return versions of the lineages that have most in common with a frame. For several threads.
+
+        Args:
+            anchors: The frame's.
+            expected: A lineage to look at in any case: a short frame may have no hook.
+        """
         lineages = self._table.lineages_like(sampled(anchors["hash"]).tolist(), LIKE_MAX)
+        if expected is not None and expected not in lineages:
+            lineages.append(expected)
         found = (self._of_lineage(lineage) for lineage in lineages)
         return [reference for reference in found if reference is not None]
 
@@ -105,7 +112,7 @@ class Versions:
         self._table.keep(self._dataset, references_to_keep(self._sequence))
 
     def _version(self, path: bytes, content: Content, anchors: Anchors) -> tuple[bytes, Version, list[int]]:
-        lineage = self._table.lineage_of(self._dataset, path) or content.lineage or self._new_lineage(path)
+        lineage = self._table.lineage_of(self._dataset, path) or content.kinship.lineage or self._new_lineage(path)
         version = Version(
             self._dataset, self._sequence, self._sequence, lineage, content.length, content.extents(), anchors.tobytes()
         )
