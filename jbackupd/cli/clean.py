@@ -26,16 +26,18 @@ def clean(frame: Frame, run_name: str, give_up: bool, dry_run: bool, yes: bool, 
     with answering(frame, local=local) as call:
         found = call("recovery.clean", run=run_name, given_up=give_up, dry_run=True)
         if not dry_run:
-            if not yes:
+            if not frame.json:
                 _show_parts(found["parts"], err=True)
+            if not yes:
                 _let_type(frame, run_name)
             found = call("recovery.clean", run=run_name, given_up=give_up)
     frame.emit(found, lambda: _show(found))
 
 
 def _show(found: dict[str, Any]) -> None:
-    _show_parts(found["parts"])
-    if found["removed"] is not None:
+    if found["removed"] is None:
+        _show_parts(found["parts"])
+    else:
         click.echo(counted(
             "removed: {count} file, {size}; nothing is left but the journal",
             "removed: {count} files, {size}; nothing is left but the journal", found["removed"]["files"],
