@@ -14,6 +14,8 @@ from jbackupd.model.records import Extent
 KNOWN_PART = 0.5
 """A frame whose earlier version has fewer of its anchors is looked for elsewhere too: it was moved here, or
 the path holds something else now."""
+NEAR_BYTES = 16 * 1024
+"""A record of a base takes fifty bytes, in the pack and in the index."""
 WORTH_PART = 0.05
 """With fewer of a frame's anchors in common, a content is no help."""
 
@@ -31,7 +33,8 @@ def choose_bases(
         like: Returns contents that resemble a frame, wherever they are; also those of a lineage, if one is given.
         closure_of: Returns what an extent's frame needs.
     """
-    candidates = [extent for reference in draft.references if reference.anchors is None for extent in reference.extents]
+    small = [extent for reference in draft.references if reference.anchors is None for extent in reference.extents]
+    candidates = _merged(small)
     for reference, stretches in _resembled(draft, like):
         if draft.kinship is not None and draft.kinship.lineage is None:
             draft.kinship.lineage = reference.lineage
@@ -58,6 +61,19 @@ def affordable(
             joint = more
             room -= extent.length
     return tuple(chosen)
+
+
+def _merged(extents: list[Extent]) -> list[Extent]:
+    """Return extents with those of one frame joined that are near each other."""
+    merged: list[Extent] = []
+    for extent in sorted(extents, key=lambda extent: (extent.frame, extent.offset)):
+        last = merged[-1] if merged else None
+        if last is not None and last.frame == extent.frame and extent.offset - last.offset - last.length <= NEAR_BYTES:
+            end = max(last.offset + last.length, extent.offset + extent.length)
+            merged[-1] = Extent(last.frame, last.offset, end - last.offset)
+        else:
+            merged.append(extent)
+    return merged
 
 
 def _resembled(draft: Draft, like: Like) -> list[tuple[Reference, Stretches]]:

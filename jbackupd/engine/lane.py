@@ -68,6 +68,9 @@ class Lane:
         self._recent: dict[ChunkId, tuple[Draft, int]] = {}
         self._buffer = bytearray()
         self._content = Content()
+        self._reference: Reference | None = None
+        self._has_adopted = False
+        self._alone = False
         self._found: AnchorCollector | None = None
         self.counts = LaneCounts()
 
@@ -111,6 +114,7 @@ class Lane:
     def close_draft(self) -> None:
         """Close the current draft, if there is anything in it, and begin another."""
         draft, self._draft = self._draft, Draft()
+        self._has_adopted = False
         if draft.content:
             draft.frame = self._hashes.frame_id(draft.content)
             self._submit(draft)
@@ -161,11 +165,11 @@ class Lane:
             self._draft.passed_bytes += len(piece)
             if self._at_boundary(chunk):
                 self.close_draft()
-                self._adopt_reference()
 
     def _add_new(self, chunk: ChunkId, piece: memoryview, anchors: Anchors | None) -> None:
         if len(self._draft.content) + len(piece) > FRAME_BYTES_MAX:
             self.close_draft()
+        if not self._has_adopted:
             self._adopt_reference()
         offset = self._draft.add(chunk, piece)
         if anchors is not None:
@@ -180,16 +184,17 @@ class Lane:
         return len(self._draft.content) >= FRAME_BYTES_MIN or self._draft.passed_bytes >= PASSED_BYTES_MAX
 
     def _refer_to(self, reference: Reference | None) -> None:
-        """Let the stream be encoded against an earlier content, if that is still there."""
-        if reference is not None and not self._closures.has(reference.extents):
-            reference = None
-        if reference is not None and not self._has_room_for(reference):
-            self.close_draft()
+        """Let what is new in the stream be encoded against an earlier content."""
         self._reference = reference
-        self._adopt_reference()
+        self._has_adopted = False
 
     def _adopt_reference(self) -> None:
-        """Let the current draft know the current stream's earlier version, and what its other frames resemble."""
+        """Let the draft know the earlier content, if that is still there; what its other frames resemble, too."""
+        if self._reference is not None and not self._closures.has(self._reference.extents):
+            self._reference = None
+        if self._reference is not None and not self._has_room_for(self._reference):
+            self.close_draft()
+        self._has_adopted = True
         if self._alone:
             self._draft.kinship = self._content.kinship
         if self._reference is not None:
