@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from benchmarks.bounds import Bound
@@ -212,7 +212,11 @@ class Run:
         tars = [as_one_file(self._day(day), os.path.join(self._scratch, f"day{day}.tar"))
                 for day in range(self._last_day + 1)]
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-            found = dict(pool.map(lambda bound: (bound.name, self._bound_sizes(bound, tars)), self._bounds))
+            sizes = {
+                bound.name: [pool.submit(self._bound_size, bound, tars, day) for day in range(1, self._last_day + 1)]
+                for bound in self._bounds
+            }
+            found = {name: _all_or_why(parts) for name, parts in sizes.items()}
         with open(os.path.join(self._days, _BOUNDS), "w", encoding="utf-8") as file:
             json.dump({name: sizes for name, sizes in found.items() if not isinstance(sizes, str)}, file)
         return found
@@ -225,15 +229,17 @@ class Run:
         except FileNotFoundError:
             return {}
 
-    def _bound_sizes(self, bound: Bound, tars: Sequence[str]) -> list[int] | str:
+    def _bound_size(self, bound: Bound, tars: Sequence[str], day: int) -> int:
         if not bound.available():
-            return "not installed"
-        out = os.path.join(self._scratch, bound.name.replace(" ", ""))
-        sizes = []
-        for day in range(1, self._last_day + 1):
-            try:
-                sizes.append(bound.new_bytes(tars[day - 1], tars[day], out))
-            except ProgramError as error:
-                return str(error)
-            self._say(f"{self._kind.label(day)}: {bound.name}: {sizes[-1]:,} bytes")
-        return sizes
+            raise ProgramError("not installed")
+        out = os.path.join(self._scratch, f"{bound.name.replace(' ', '')}-{day}")
+        size = bound.new_bytes(tars[day - 1], tars[day], out)
+        self._say(f"{self._kind.label(day)}: {bound.name}: {size:,} bytes")
+        return size
+
+
+def _all_or_why(parts: Sequence[Future[int]]) -> list[int] | str:
+    try:
+        return [part.result() for part in parts]
+    except ProgramError as error:
+        return str(error)
