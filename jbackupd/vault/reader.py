@@ -14,12 +14,13 @@ from jbackupd.catalog.database import Catalog, FramePlace
 from jbackupd.codec.compress import decompress
 from jbackupd.codec.seal import PackOpener
 from jbackupd.format.pack import PACK_HEAD_BYTES, decode_pack_head
-from jbackupd.model.errors import DamageError, FormatError, JbackupdError, MissingObjectError
+from jbackupd.model.errors import DamageError, FormatError, MissingObjectError
 from jbackupd.model.ids import FrameId, ObjectKind, ObjectName, ObjectRef, TenantId
 from jbackupd.model.records import Extent
 from jbackupd.vault.framecache import FrameCache
 from jbackupd.vault.plan import Plan, Stretch, make_plan
 from jbackupd.vault.reading import Reading
+from jbackupd.vault.schedule import Schedule
 from jbackupd.vault.store import ObjectStore
 
 CACHE_BYTES = 64 * 1024 * 1024
@@ -97,6 +98,10 @@ class FrameReader:
         self._openers: OrderedDict[ObjectName, PackOpener] = OrderedDict()
         self._under_way: dict[FrameId, Future[bytes]] = {}
         self._workers = ThreadPoolExecutor(READ_AHEAD, "frame-reader")
+        self._schedule = Schedule()
+        self._asked: dict[FrameId, Future[bytes]] = {}
+        # Threads of their own: those of `read` wait for them.
+        self._planned_workers = ThreadPoolExecutor(READ_AHEAD, "frame-planner")
         self.ahead_bytes = 0
         """Decoded ahead, or about to be, and not yet asked for."""
         self.counts = ReaderCounts()
@@ -153,6 +158,9 @@ class FrameReader:
     def close(self) -> None:
         """End the threads that decode ahead; the reader cannot be used any more."""
         self._workers.shutdown(cancel_futures=True)
+        self._planned_workers.shutdown(cancel_futures=True)
+        for frame in self._asked:
+            self._planned.pop(frame, None)
 
     def forget(self) -> None:
         """Drop all plaintext."""
@@ -194,13 +202,13 @@ class FrameReader:
         """
         with self._lock:
             planned = self._planned.get(frame)
-            if planned is None or frame in self._under_way:
+            if planned is None or frame in self._asked:
                 return 0
             length = planned.place.record.plain_length
             if self.ahead_bytes + length > AHEAD_BYTES and not at_any_price:
                 return None
             self.ahead_bytes += length
-        self._workers.submit(self._decode_ahead, frame)
+            self._ask(frame)
         return length
 
     def note_taken(self, length: int) -> None:
@@ -220,17 +228,64 @@ class FrameReader:
             for frame, count in left.items():
                 if count:
                     self._cache.used(frame, count)
-                if frame in self._planned and self._planned[frame].reading is reading:
+                planned = self._planned.get(frame)
+                if planned is not None and planned.reading is reading and frame not in self._asked:
                     del self._planned[frame]
 
     def _is_known(self, frame: FrameId) -> bool:
         with self._lock:
             return frame in self._planned or frame in self._cache
 
-    def _decode_ahead(self, frame: FrameId) -> None:
-        # Who asks for it later meets the same error.
-        with suppress(JbackupdError):
-            self.frame(frame)
+    # Decoding by plan: whoever is free takes the next frame whose bases are there.
+
+    def _ask(self, frame: FrameId) -> Future[bytes]:
+        """Let a planned frame and all that it needs be decoded; the lock is held."""
+        new, ready = self._schedule.ask(frame, self._bases_to_decode)
+        for one in new:
+            self._asked[one] = Future()
+        self._employ(ready)
+        return self._asked[frame]
+
+    def _bases_to_decode(self, frame: FrameId) -> list[FrameId]:
+        bases = {base.frame for base in self._planned[frame].place.record.bases}
+        return [base for base in bases if base in self._planned and base not in self._cache]
+
+    def _employ(self, count: int) -> None:
+        for _ in range(count):
+            self._planned_workers.submit(self._work)
+
+    def _work(self) -> None:
+        with self._lock:
+            frame = self._schedule.next()
+            assert frame is not None, "one call for each frame that is ready"
+            planned, data = self._planned.get(frame), self._cache.get(frame)
+        try:
+            if data is None:
+                data = self._found(frame, planned.place if planned else None, planned, 0)
+                self._keep(frame, data, planned)
+        except BaseException as error:
+            with self._lock:
+                lost = [frame, *self._schedule.failed(frame)]
+                waiting = [self._asked.pop(one) for one in lost]
+                for one in lost:
+                    self._planned.pop(one, None)
+            for future in waiting:
+                future.set_exception(error)
+            return
+        with self._lock:
+            self._employ(self._schedule.done(frame))
+            future = self._asked.pop(frame)
+        future.set_result(data)
+
+    def _keep(self, frame: FrameId, data: bytes, planned: _Planned | None) -> None:
+        """Put a frame into the cache; what it needed has been used."""
+        with self._lock:
+            self._cache.put(frame, data)
+            was_planned = self._planned.pop(frame, None) is not None
+            self.counts.frames += 1
+            self.counts.plain_bytes += len(data)
+        if planned is not None and was_planned:
+            planned.reading.note_used(base.frame for base in planned.place.record.bases)
 
     # Decoding.
 
@@ -241,30 +296,28 @@ class FrameReader:
             if data is not None:
                 return data
             planned = self._planned.get(frame)
-            # A base is only waited for in a plan: in a hostile vault two frames could wait for each other.
-            under_way = self._under_way.get(frame) if planned is not None or not depth else None
-            if under_way is None:
-                mine = self._under_way[frame] = Future[bytes]()
+            under_way = None
+            if not depth:
+                # A base is never waited for: in a hostile vault two frames could wait for each other.
+                is_planned = planned is not None
+                under_way = self._asked.get(frame) or self._ask(frame) if is_planned else self._under_way.get(frame)
+            mine = Future[bytes]()
+            is_told = under_way is None and self._under_way.setdefault(frame, mine) is mine
         if under_way is not None:
             return under_way.result()
         try:
             data = self._found(frame, planned.place if planned is not None else place, planned, depth)
         except BaseException as error:
-            with self._lock:
-                self._under_way.pop(frame, None)
-                self._planned.pop(frame, None)
             mine.set_exception(error)
             raise
-        with self._lock:
-            self._cache.put(frame, data)
-            self._under_way.pop(frame, None)
-            self._planned.pop(frame, None)
-            self.counts.frames += 1
-            self.counts.plain_bytes += len(data)
-        mine.set_result(data)
-        if planned is not None:
-            planned.reading.note_used(base.frame for base in planned.place.record.bases)
-        return data
+        else:
+            self._keep(frame, data, planned)
+            mine.set_result(data)
+            return data
+        finally:
+            if is_told:
+                with self._lock:
+                    del self._under_way[frame]
 
     def _found(self, frame: FrameId, place: FramePlace | None, planned: _Planned | None, depth: int) -> bytes:
         if depth > DEPTH_MAX:
@@ -293,8 +346,7 @@ class FrameReader:
         unplanned = {base.frame for base in bases if not self._is_known(base.frame)}
         places = self._catalog.find_frames(unplanned) if unplanned else {}
         found: dict[FrameId, bytes] = {}
-        # Neighbours share bases: what another thread decodes just now is waited for last.
-        for frame in sorted({base.frame for base in bases}, key=self._under_way.__contains__):
+        for frame in {base.frame for base in bases}:
             found[frame] = self._frame(frame, places.get(frame), depth + 1)
         pieces = [memoryview(found[base.frame])[base.offset : base.offset + base.length] for base in bases]
         if any(len(piece) != base.length for piece, base in zip(pieces, bases, strict=True)):
