@@ -21,8 +21,8 @@ CHUNK_MAX = 256 * 1024
 ANCHOR_AVERAGE = 2048
 FINE_AVERAGE = 512
 """For small files, which would have one anchor or two."""
-HOOK_RATE = 64
-"""One anchor in so many is looked for among all contents: eight for a megabyte."""
+HOOK_RATE = 16
+"""One anchor in so many is looked for among all contents: thirty for a megabyte, so that a short frame has some."""
 
 Anchors = npt.NDArray[np.void]
 ANCHOR = np.dtype([("hash", "<u8"), ("position", "<u8")])

