@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date
 from time import monotonic
 
@@ -42,11 +42,13 @@ def main() -> int:
     rivals, bounds = programs(full=arguments.full), [made() for made in BOUNDS]
     kinds = [kind for kind in KINDS if kind.name in (arguments.only or NAMES) and _size(arguments, kind).megabytes]
     comparisons = []
-    with _data(arguments) as data:
+    with _data(arguments) as data, suppress(KeyboardInterrupt):
         for number, kind in enumerate(kinds):
             comparisons.append(_measure(arguments, data, kind, rivals, bounds))
             if not arguments.data and kind.maker not in {later.maker for later in kinds[number + 1 :]}:
                 data.forget(kind, _size(arguments, kind))
+    if len(comparisons) < len(kinds):
+        _say(f"stopped: the report has {len(comparisons)} of {len(kinds)} kinds of data")
     minutes = (monotonic() - begun) / 60
     section = "full" if arguments.full else "quick"
     report = "\n\n".join((

@@ -44,8 +44,8 @@ def _of_kind(comparison: Comparison) -> Iterator[Verdict]:
     if own.trouble:
         yield Verdict(name, "restores what it was given", own.trouble, False)
         return
-    if not own.identical:
-        yield Verdict(name, "restores what it was given", "other bytes", False)
+    if not own.whole:
+        yield Verdict(name, "restores what it was given", own.lost or "other bytes", False)
     if comparison.kind.aim is not None:
         for day in range(1, len(own.new_bytes)):
             yield from _bytes_of_day(comparison, own, comparison.kind.aim, day)
@@ -109,9 +109,11 @@ def _time(figure: str, own: Sequence[Ran], comparison: Comparison, which: str) -
 
 def _restore(comparison: Comparison, own: Measured) -> Verdict:
     restic = comparison.find("restic")
-    rivals = [(_seconds(restic.restores), "restic")] if restic else []
-    return _against(f"restore of the newest of {len(own.new_bytes)} points", "restic's time", _seconds(own.restores),
-                    rivals)
+    rivals = [(_seconds(restic.restores), "restic")] if restic and restic.restores else []
+    figure = f"restore of the newest of {len(own.new_bytes)} points"
+    if not own.restores:
+        return Verdict(figure, "at most restic's time", own.lost, False)
+    return _against(figure, "restic's time", _seconds(own.restores), rivals)
 
 
 def _against(figure: str, aim: str, own: float, rivals: Sequence[tuple[float, str]]) -> Verdict:

@@ -89,11 +89,6 @@ KINDS = (
         "postgres", Size(12, 2), Size(187, 2), part="basebackup", aim=Aim(2, 12),
     ),
     Kind(
-        "pages", "Page copy: an SQLite database; 1 % of the rows updated, 0.2 % inserted, 0.1 % deleted a day",
-        "Rows are changed where they are, and indexes by page: small changes in pages of 4 KiB, all over the file.",
-        "pages", Size(10, 2), Size(60, 2),
-    ),
-    Kind(
         "image", "Disk image: 1 to 3 % of its 4 KiB blocks changed a day",
         "Half of the changed blocks are wholly new: nobody can save these bytes. Blocks that changed a little are "
         "what a delta saves and chunking does not.",
@@ -125,6 +120,21 @@ KINDS = (
         "noise", Size(16, 2), Size(120, 2), aim=Aim(1.1),
     ),
     Kind(
+        "unchanged", "Unchanged: 20,000 small files, no change",
+        "Starting, walking the tree and writing a point: files that did not change are recognised without reading.",
+        "files", Size(40, 3), Size(40, 5), bounded=False,
+    ),
+    Kind(
+        "deltas", "Many days: a dump, a delta each day; the newest is restored",
+        "A point that hangs on many older ones: each frame is decoded with its bases.",
+        "deltas", Size(6, 10), Size(64, 30), bounded=False, programs=("jbackupd", "restic", "borg"),
+    ),
+    Kind(
+        "pages", "Page copy: an SQLite database; 1 % of the rows updated, 0.2 % inserted, 0.1 % deleted a day",
+        "Rows are changed where they are, and indexes by page: small changes in pages of 4 KiB, all over the file.",
+        "pages", Size(10, 2), Size(60, 2),
+    ),
+    Kind(
         "packed", "Packed: encrypted archives, one new and one gone a day; a dump that is gzipped anew each day",
         "Nobody finds anything in encrypted bytes, nor behind the first change in gzipped ones: the new bytes are "
         "the floor.",
@@ -151,19 +161,9 @@ KINDS = (
         "twins", Size(8, 2), Size(50, 2), labels=("the twin", "its next day"), datasets=(0, 1, 1),
     ),
     Kind(
-        "unchanged", "Unchanged: 20,000 small files, no change",
-        "Starting, walking the tree and writing a point: files that did not change are recognised without reading.",
-        "files", Size(40, 3), Size(40, 5), bounded=False,
-    ),
-    Kind(
         "unchanged100k", "Unchanged, 100,000: small files, no change",
         "As above, five times as many.",
         "files", Size(0, 0), Size(200, 3), bounded=False, programs=("jbackupd", "restic", "borg", "rsync"),
     ),
-    Kind(
-        "deltas", "Many days: a dump, a delta each day; the newest is restored",
-        "A point that hangs on many older ones: each frame is decoded with its bases.",
-        "deltas", Size(6, 10), Size(64, 30), bounded=False, programs=("jbackupd", "restic", "borg"),
-    ),
 )
-"""Sizes of 0 are left out."""
+"""Those with aims first; sizes of 0 are left out."""

@@ -29,6 +29,7 @@ class Measured:
         restores: The rounds of restoring the newest day.
         identical: Whether every restore gave every byte back.
         first_only: It was there for its first copy alone.
+        lost: Why a day could not be restored; empty if all could.
         trouble: Why there is nothing or no more of it; empty if all went well.
     """
 
@@ -39,12 +40,13 @@ class Measured:
     restores: list[Ran] = field(default_factory=list)
     identical: bool = True
     first_only: bool = False
+    lost: str = ""
     trouble: str = ""
 
     @property
     def whole(self) -> bool:
         """Whether it did everything and every byte came back."""
-        return self.identical and not self.trouble
+        return self.identical and not self.lost and not self.trouble
 
     @property
     def peak_bytes(self) -> int:
@@ -174,11 +176,12 @@ class Run:
             shutil.rmtree(folder)
 
     def _restore(self, program: Program, found: Measured, day: int, turn: int) -> None:
-        ran = self._restored(program, found, day)
-        found.restores.append(ran)
-        self._say(f"restore: {program.name}: {ran.seconds:.2f} s")
+        if ran := self._restored(program, found, day):
+            found.restores.append(ran)
+            self._say(f"restore: {program.name}: {ran.seconds:.2f} s")
 
-    def _restored(self, program: Program, found: Measured, day: int) -> Ran:
+    def _restored(self, program: Program, found: Measured, day: int) -> Ran | None:
+        """Restore a day and compare it; what it stored keeps its figures even if it cannot be read."""
         target = os.path.join(self._scratch, "restored")
         try:
             ran = program.restore(day, self._kind.dataset(day), target)
@@ -186,6 +189,10 @@ class Run:
                 found.identical = False
                 self._say(f"{program.name}: day {day} did not come back as it was")
             return ran
+        except ProgramError as error:
+            found.lost = f"day {day}: {error}"
+            self._say(f"restore: {program.name}: {error}")
+            return None
         finally:
             shutil.rmtree(target, ignore_errors=True)
 
@@ -194,10 +201,7 @@ class Run:
         found = self._measured[program.name]
         for day in range(self._last_day):
             if not found.trouble:
-                try:
-                    self._restored(program, found, day)
-                except ProgramError as error:
-                    found.trouble = f"day {day}: {error}"
+                self._restored(program, found, day)
 
     def _measure_bounds(self) -> dict[str, list[int] | str]:
         """Compare one file of today with one of yesterday; a tree is one archive. Both cores work: no time counts.
@@ -205,8 +209,9 @@ class Run:
         What was found is remembered beside the days: the same bytes have the same bounds.
         """
         known = self._remembered_bounds()
-        if all(bound.name in known for bound in self._bounds):
-            return {bound.name: known[bound.name] for bound in self._bounds}
+        missing = [bound for bound in self._bounds if bound.name not in known]
+        if not missing:
+            return known
         for folder in os.listdir(self._scratch):
             shutil.rmtree(os.path.join(self._scratch, folder))
         tars = [as_one_file(self._day(day), os.path.join(self._scratch, f"day{day}.tar"))
@@ -214,9 +219,9 @@ class Run:
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
             sizes = {
                 bound.name: [pool.submit(self._bound_size, bound, tars, day) for day in range(1, self._last_day + 1)]
-                for bound in self._bounds
+                for bound in missing
             }
-            found = {name: _all_or_why(parts) for name, parts in sizes.items()}
+            found = known | {name: _all_or_why(parts) for name, parts in sizes.items()}
         with open(os.path.join(self._days, _BOUNDS), "w", encoding="utf-8") as file:
             json.dump({name: sizes for name, sizes in found.items() if not isinstance(sizes, str)}, file)
         return found

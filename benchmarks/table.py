@@ -55,7 +55,7 @@ def _program_cells(found: Measured, base: Measured, comparison: Comparison) -> l
         _seconds(found.days, base.days),
         _seconds(found.restores, base.restores, _rate(found, comparison)),
         _against(found.peak_bytes, base.peak_bytes, f"{exact(found.peak_bytes)}"),
-        "" if found.first_only else "yes" if found.identical else "**no**",
+        "" if found.first_only else "yes" if found.whole else found.lost or "**no**",
     ]
 
 

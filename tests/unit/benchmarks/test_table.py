@@ -86,6 +86,16 @@ def test_wrong_bytes_are_said_aloud():
     assert judged(comparison(wrong))["register", "restores what it was given"] is False
 
 
+def test_a_day_that_cannot_be_read_keeps_its_bytes_and_fails():
+    lost = measured("jbackupd")
+    lost.lost, lost.restores = "day 2: ended with 4", []
+    found = comparison(lost, *rivals(), kind="deltas")
+    assert row(comparison_table(found), "jbackupd")[1] == "×1.00 (850 kB, 850 kB)"
+    assert row(comparison_table(found), "jbackupd")[-1] == "day 2: ended with 4"
+    assert not found.whole
+    assert judged(found)["restore of the newest of 3 points", "at most restic's time"] is False
+
+
 def test_each_aim_is_judged_by_its_own_figure():
     bounds = {"xdelta3 -9": [430_000, 430_000], "zstd -19 --patch-from": [500_000, 424_000]}
     found = judged(comparison(measured("jbackupd"), *rivals(), bounds=bounds))
