@@ -162,7 +162,7 @@ KINDS = (
     ),
     Kind(
         "unchanged100k", "Unchanged, 100,000: small files, no change",
-        "As above, five times as many.",
+        "As the 20,000 files, five times as many.",
         "files", Size(0, 0), Size(200, 3), bounded=False, programs=("jbackupd", "restic", "borg", "rsync"),
     ),
 )
