@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
 
 from jbackupd.catalog.database import Catalog, FramePlace
-from jbackupd.codec.compress import decompress
-from jbackupd.codec.seal import PackOpener
-from jbackupd.format.pack import PACK_HEAD_BYTES, decode_pack_head
-from jbackupd.model.errors import DamageError, FormatError, MissingObjectError
-from jbackupd.model.ids import FrameId, ObjectKind, ObjectName, ObjectRef, TenantId
+from jbackupd.model.errors import DamageError, MissingObjectError
+from jbackupd.model.ids import FrameId, TenantId
 from jbackupd.model.records import Extent
+from jbackupd.vault.decoding import FrameDecoder, Load, SessionKeys
 from jbackupd.vault.framecache import FrameCache
-from jbackupd.vault.plan import Plan, Stretch, make_plan
+from jbackupd.vault.plan import Plan, make_plan
 from jbackupd.vault.reading import Reading
 from jbackupd.vault.schedule import Schedule
 from jbackupd.vault.store import ObjectStore
@@ -28,48 +24,14 @@ CACHE_BYTES = 64 * 1024 * 1024
 READ_AHEAD = 2
 AHEAD_BYTES = 16 * 1024 * 1024
 """Plaintext that may be decoded before it is asked for, for all readings together: four large frames."""
-OPENERS_MAX = 256
 DEPTH_MAX = 64
 """No encoder goes beyond 24 frames in a closure; a longer chain is a damaged or hostile vault."""
-
-
-class SessionKeys(Protocol):
-    """What a reader asks of a key source."""
-
-    def object_key(self, session_id: bytes, object_id: bytes, kind: ObjectKind) -> bytes:
-        """Return an object's own key (codec.seal).
-
-        Raises:
-            KeyMissingError: This holder of keys does not have it.
-        """
-        ...
-
-
-@dataclass(slots=True)
-class ReaderCounts:
-    """What a reader has done so far."""
-
-    frames: int = 0
-    """Decoded, bases included."""
-    plain_bytes: int = 0
-    reads: int = 0
-    """Calls for bytes of packs."""
-
-
-class _Load:
-    """A stretch of a pack: read when the first of its frames is wanted, dropped after the last."""
-
-    def __init__(self, stretch: Stretch) -> None:
-        self.stretch = stretch
-        self.lock = threading.Lock()
-        self.left = stretch.frames
-        self.data: memoryview | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Planned:
     place: FramePlace
-    load: _Load
+    load: Load
     reading: Reading
 
 
@@ -87,15 +49,12 @@ class FrameReader:
         self, store: ObjectStore, catalog: Catalog, keys: SessionKeys, *, tenant: TenantId,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
-        self._store = store
         self._catalog = catalog
-        self._keys = keys
-        self._tenant = tenant
+        self._decoder = FrameDecoder(store, keys, tenant=tenant)
         # Reentrant: a generator that is collected while this is held ends its reading on this very thread.
         self._lock = threading.RLock()
         self._cache = FrameCache(cache_bytes)
         self._planned: dict[FrameId, _Planned] = {}
-        self._openers: OrderedDict[ObjectName, PackOpener] = OrderedDict()
         self._under_way: dict[FrameId, Future[bytes]] = {}
         self._workers = ThreadPoolExecutor(READ_AHEAD, "frame-reader")
         self._schedule = Schedule()
@@ -104,7 +63,7 @@ class FrameReader:
         self._planned_workers = ThreadPoolExecutor(READ_AHEAD, "frame-planner")
         self.ahead_bytes = 0
         """Decoded ahead, or about to be, and not yet asked for."""
-        self.counts = ReaderCounts()
+        self.counts = self._decoder.counts
 
     def frame(self, frame: FrameId) -> bytes:
         """Return a frame's plaintext.
@@ -184,7 +143,7 @@ class FrameReader:
     def plan(self, reading: Reading, extents: Sequence[Extent]) -> Plan:
         """Plan extents for a reading: what it needs is kept from now on, until it has used it or ended."""
         plan = make_plan(extents, self._catalog.find_frames, self._is_known)
-        loads = {stretch: _Load(stretch) for stretch in set(plan.stretches.values())}
+        loads = {stretch: Load(stretch) for stretch in set(plan.stretches.values())}
         with self._lock:
             self._cache.expect(plan.uses)
             for frame, place in plan.places.items():
@@ -282,8 +241,6 @@ class FrameReader:
         with self._lock:
             self._cache.put(frame, data)
             was_planned = self._planned.pop(frame, None) is not None
-            self.counts.frames += 1
-            self.counts.plain_bytes += len(data)
         if planned is not None and was_planned:
             planned.reading.note_used(base.frame for base in planned.place.record.bases)
 
@@ -330,16 +287,7 @@ class FrameReader:
                 frame=frame.hex(),
             )
         prefix = self._prefix(place.record.bases, depth)
-        sealed = self._sealed(place, planned)
-        try:
-            payload = self._opener(place).open(place.slot, sealed)
-            return decompress(place.record.encoding, payload, place.record.plain_length, prefix)
-        except DamageError as error:
-            raise DamageError(
-                "frame {slot} of {object} is damaged: {reason}",
-                "run 'jbackupd verify', then fetch the object again from a peer that holds it",
-                slot=place.slot, object=ObjectRef(ObjectKind.PACK, place.pack), reason=error,
-            ) from error
+        return self._decoder.decode(place, prefix, planned.load if planned else None)
 
     def _prefix(self, bases: Sequence[Extent], depth: int) -> bytes | memoryview:
         """Return the stretches of bases one after another; one alone is not copied."""
@@ -352,47 +300,6 @@ class FrameReader:
         if any(len(piece) != base.length for piece, base in zip(pieces, bases, strict=True)):
             raise DamageError("an extent reaches beyond its frame")
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    def _sealed(self, place: FramePlace, planned: _Planned | None) -> bytes:
-        """Return a sealed frame, out of a long read if there is a plan for one."""
-        record = place.record
-        if planned is not None:
-            load, stretch = planned.load, planned.load.stretch
-            with load.lock:
-                if load.data is None and load.left == stretch.frames > 1:
-                    # A pack that is damaged or gone costs only the frames that are: each is read again alone.
-                    with suppress(DamageError):
-                        load.data = memoryview(self._read(stretch.pack, stretch.offset, stretch.length))
-                load.left -= 1
-                data = load.data
-                if not load.left:
-                    load.data = None
-            if data is not None:
-                begin = record.offset - stretch.offset
-                return bytes(data[begin : begin + record.sealed_length])
-        return self._read(place.pack, record.offset, record.sealed_length)
-
-    def _read(self, pack: ObjectName, offset: int, length: int) -> bytes:
-        with self._lock:
-            self.counts.reads += 1
-        return self._store.read(ObjectRef(ObjectKind.PACK, pack), offset, length)
-
-    def _opener(self, place: FramePlace) -> PackOpener:
-        with self._lock:
-            opener = self._openers.get(place.pack)
-        if opener is None:
-            head = decode_pack_head(self._read(place.pack, 0, PACK_HEAD_BYTES))
-            if head.session_id != place.session_id:
-                raise FormatError("the pack names another session than the catalog")
-            opener = PackOpener.with_object_key(
-                self._keys.object_key(head.session_id, head.pack_id, ObjectKind.PACK),
-                tenant=self._tenant, pack_id=head.pack_id, commitment=head.commitment,
-            )
-            with self._lock:
-                self._openers[place.pack] = opener
-                if len(self._openers) > OPENERS_MAX:
-                    self._openers.popitem(last=False)
-        return opener
 
 
 def _done(data: bytes) -> Future[bytes]:

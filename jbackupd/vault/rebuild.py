@@ -17,8 +17,8 @@ from jbackupd.format.pack import (
 )
 from jbackupd.model.errors import DamageError, JbackupdError, KeyMissingError
 from jbackupd.model.ids import ObjectKind, ObjectName, ObjectRef, TenantId
+from jbackupd.vault.decoding import SessionKeys
 from jbackupd.vault.erased import moved_here
-from jbackupd.vault.reader import SessionKeys
 from jbackupd.vault.store import ObjectStore
 
 _BATCH = 64
