@@ -43,7 +43,7 @@ soak: .venv/stamp-dev
 	$(BIN)/python -m pytest -m soak --timeout 0 -p tests.plugins.no_skips
 
 bench: .venv/stamp-dev
-	$(BIN)/python -m benchmarks --quick
+	$(BIN)/python -m benchmarks --quick --write
 
 bench-full: .venv/stamp-dev
 	benchmarks/fetch-tools
