@@ -140,18 +140,22 @@ def _show(stored: StoredPoint, document: dict[str, Any], zone: tzinfo) -> None:
 @pass_frame
 def ls(frame: Frame, point: str, path: str, recursive: bool, encoding: str) -> None:
     """List entries of a point."""
-    with opened_point(frame, point) as open_point:
-        entries = list(below(open_point.entries(), tree_path(path, encoding), recursive=recursive))
-        label = open_point.stored.label
-    if path.strip("/") and not entries:
-        raise _no_such_path(label, path)
     zone = frame.settings().site.zone
-
-    def text() -> None:
-        for entry in entries:
-            click.echo(_line(entry, encoding, zone))
-
-    frame.emit({"point": label, "entries": [entry_fields(entry) for entry in entries]}, text)
+    fields: list[dict[str, Any]] = []
+    is_there = not path.strip("/")
+    with opened_point(frame, point) as open_point:
+        label = open_point.stored.label
+        for entry in below(open_point.entries(), tree_path(path, encoding), recursive=recursive):
+            is_there = True
+            if frame.json:
+                fields.append(entry_fields(entry))
+            else:
+                # Line by line: a million files need no memory here.
+                click.echo(_line(entry, encoding, zone))
+    if not is_there:
+        raise _no_such_path(label, path)
+    if frame.json:
+        print_document({"point": label, "entries": fields})
 
 
 def _line(entry: TreeEntry, encoding: str, zone: tzinfo) -> str:
