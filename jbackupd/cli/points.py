@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jbackupd.cli.output import Frame, error_document, pass_frame, path_fields, report, show_path, show_time, time_text
+from jbackupd.cli.output import (
+    Frame,
+    error_document,
+    pass_frame,
+    path_fields,
+    print_document,
+    report,
+    show_path,
+    show_time,
+    time_text,
+)
 from jbackupd.cli.reading import (
     ENCODING,
     below,

@@ -190,6 +190,8 @@ def test_paths_are_named_in_the_encoding_of_the_source(vaulted):
     assert vaulted.run("cat", "imari/juki", os.fsdecode(raw)).stdout == b"content"
     listed = vaulted.run("ls", "imari/juki", "台帳", "--encoding", "cp932").stdout.decode()
     assert listed.rstrip().endswith("台帳/住民.csv")
+    entries = vaulted.document("ls", "imari/juki", "台帳", "-r", "--encoding", "cp932")["entries"]
+    assert [(entry["type"], "path_b64" in entry) for entry in entries] == [("folder", True), ("file", True)]
     document = vaulted.document("restore", "imari/juki", "台帳", "--encoding", "cp932", "--to", vaulted.path("out"))
     assert (document["files"], document["bytes"]) == (1, 7)
     error = vaulted.document("cat", "imari/juki", "\N{SNOWMAN}", "--encoding", "cp932", expected=2)["error"]
