@@ -12,10 +12,18 @@ from jbackupd.codec.signing import SiteVerifier
 from jbackupd.engine.replicate import OBJECTS_AT_ONCE, Offload, run_all
 from jbackupd.format.point import Point, decode_point, verify_point
 from jbackupd.format.receipt import decode_receipt, verify_receipt
-from jbackupd.model.errors import ChainError, FormatError, IdentityError, JbackupdError
+from jbackupd.model.errors import (
+    ChainError,
+    FormatError,
+    IdentityError,
+    JbackupdError,
+    MissingObjectError,
+    NotFoundError,
+)
 from jbackupd.model.ids import NO_OBJECT, DatasetId, ObjectKind, ObjectName, ObjectRef, SiteId, TenantId
 from jbackupd.protocol.messages import OBJECT_BYTES_MAX
 from jbackupd.runtime.offload import settled
+from jbackupd.vault.erased import destroyed_objects
 from jbackupd.vault.incoming import Incoming
 from jbackupd.vault.peer import Head, Peer
 from jbackupd.vault.store import ObjectStore
@@ -43,7 +51,8 @@ async def fetch(
     """Bring all points of a tenant that a peer shows, with all that they need, into the store.
 
     Every object is verified by its name, every point by its signature and by the chain, and a point is listed only
-    after all that it needs is here. A call that fails in the middle loses nothing; the next one goes on at the byte.
+    after all that it needs is here, but for key objects that a record says were destroyed. A call that fails in the
+    middle loses nothing; the next one goes on at the byte.
 
     Args:
         peer: Where from; it is not trusted.
@@ -81,6 +90,7 @@ class _Fetch:
         self._on_bytes = on_bytes
         self._offload = offload
         self._incoming = Incoming(store.files, store)
+        self._absent: dict[ObjectRef, JbackupdError] = {}
 
     async def dataset(self, head: Head) -> None:
         """Fetch what is missing of one dataset, point by point, up to the head that the peer showed."""
@@ -97,6 +107,7 @@ class _Fetch:
                 point = self._checked(data, head.dataset, sequence + 1, previous)
                 await self._take(point, data)
                 sequence, previous = sequence + 1, point.name
+        await self._offload(self._check_absent)
         await self._offload(self._take_receipts, head)
 
     def _local_head(self, dataset: DatasetId) -> tuple[int, ObjectName]:
@@ -132,6 +143,21 @@ class _Fetch:
         return [ref for ref in refs if not self._store.has(ref)]
 
     async def _take_object(self, ref: ObjectRef) -> None:
+        try:
+            await self._receive(ref)
+        except (MissingObjectError, NotFoundError) as error:
+            if ref.kind is not ObjectKind.KEY:
+                raise
+            # It may have been destroyed on purpose: a record says so, which only a later point brings.
+            self._absent[ref] = error
+
+    def _check_absent(self) -> None:
+        gone = destroyed_objects(self._store, self._verifiers)
+        for ref, error in self._absent.items():
+            if ref not in gone and not self._store.has(ref):
+                raise error
+
+    async def _receive(self, ref: ObjectRef) -> None:
         offset = await self._offload(self._incoming.offset, ref, OBJECT_BYTES_MAX)
         try:
             async for piece in self._peer.get(self._tenant, ref, offset, OBJECT_BYTES_MAX - offset):

@@ -13,6 +13,7 @@ from jbackupd.codec.signing import SiteVerifier
 from jbackupd.format.receipt import Receipt, verify_receipt
 from jbackupd.model.errors import ChainError, IdentityError
 from jbackupd.model.ids import DatasetId, ObjectKind, ObjectName, ObjectRef, SiteId
+from jbackupd.vault.erased import destroyed_objects, record_objects
 from jbackupd.vault.peer import ObjectItem, Peer
 from jbackupd.vault.receipts import ReceiptList
 from jbackupd.vault.store import ObjectStore
@@ -90,11 +91,12 @@ async def replicate(
     if not chain:
         return []
     held = await _held_sequence(peer, chain)
+    gone = await offload(_Gone.of, store)
     delivered = []
     for point in chain[max(0, held - 1) :]:
         if point.header.sequence == held and await offload(_is_receipted, store, point, peer.site):
             continue
-        delivered.append(await _Delivery(peer, store, point, verifier, on_progress, offload).run())
+        delivered.append(await _Delivery(peer, store, point, verifier, gone, on_progress, offload).run())
     return delivered
 
 
@@ -120,16 +122,35 @@ async def _held_sequence(peer: Peer, chain: Sequence[StoredPoint]) -> int:
     return 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Gone:
+    """Objects that points name and that were destroyed on purpose.
+
+    Attributes:
+        records: Say so; a peer that has them does not ask for the others.
+    """
+
+    objects: frozenset[ObjectRef]
+    records: tuple[ObjectRef, ...]
+
+    @classmethod
+    def of(cls, store: ObjectStore) -> _Gone:
+        """Look through a store; its own records count."""
+        objects = destroyed_objects(store)
+        return cls(frozenset(ref for ref in objects if not store.has(ref)), tuple(record_objects(store)))
+
+
 class _Delivery:
     """One point on its way to one peer."""
 
     def __init__(
-        self, peer: Peer, store: ObjectStore, point: StoredPoint, verifier: SiteVerifier,
+        self, peer: Peer, store: ObjectStore, point: StoredPoint, verifier: SiteVerifier, gone: _Gone,
         on_progress: OnProgress | None, offload: Offload,
     ) -> None:
         self._peer = peer
         self._store = store
         self._point = point
+        self._gone = gone
         self._verifier = verifier
         self._on_progress = on_progress
         self._offload = offload
@@ -138,7 +159,9 @@ class _Delivery:
         self._there: dict[ObjectRef, int] = {}
 
     async def run(self) -> Delivered:
-        refs = [*self._point.header.added, ObjectRef(ObjectKind.POINT, self._point.name)]
+        added = [ref for ref in self._point.header.added if ref not in self._gone.objects]
+        records = self._gone.records if len(added) < len(self._point.header.added) else ()
+        refs = [*dict.fromkeys((*records, *added)), ObjectRef(ObjectKind.POINT, self._point.name)]
         items = await self._offload(_items, self._store, refs)
         offsets = await self._peer.have(self._tenant, items)
         self._total = sum(item.size for item in items)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterable
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from jbackupd.format.key import KeyRole, decode_key
 from jbackupd.format.keyrecord import KeyRecord, open_details
 from jbackupd.format.pack import PACK_HEAD_BYTES, decode_pack_head
+from jbackupd.format.receipt import Receipt
 from jbackupd.model.errors import DamageError, KeyringError, NotFoundError
 from jbackupd.model.ids import ObjectKind, ObjectName, ObjectRef, SiteId, TenantId
 from jbackupd.service.wiring import existing_store, known_verifiers
@@ -26,6 +27,9 @@ from jbackupd.vault.keyringfile import exists
 from jbackupd.vault.receipts import ReceiptList
 from jbackupd.vault.store import ObjectStore
 from jbackupd.vault.vault import PointList, StoredPoint
+
+CLOCK_ERROR = timedelta(days=1)
+"""A holder's clock may be wrong: rather call an erasure pending for a day too long than over too early."""
 
 
 def key_document(settings: Settings, tenant: TenantId) -> tuple[dict[str, Any], KeySurvey]:
@@ -113,18 +117,25 @@ class Held:
     def without(self, keys: Iterable[ObjectName]) -> list[SiteId]:
         """Return the holders that have signed for points, but for none that needs these key objects."""
         wanted = {ObjectRef(ObjectKind.KEY, name) for name in keys}
-        having = {site for site, needed in self._signed_for() if wanted & needed}
+        having = {receipt.holder for receipt, needed in self._signed_for() if wanted & needed}
         return sorted({receipt.holder for _, receipt in self._receipts} - having)
 
-    def having(self, keys: Iterable[ObjectName]) -> list[SiteId]:
-        """Return the holders that have signed for a point that needs one of these key objects."""
-        wanted = {ObjectRef(ObjectKind.KEY, name) for name in keys}
-        return sorted({site for site, needed in self._signed_for() if wanted & needed})
+    def having(self, keys: Iterable[ObjectName], *, until: datetime | None = None) -> list[SiteId]:
+        """Return the holders that have signed for a point that needs one of these key objects.
 
-    def _signed_for(self) -> Iterable[tuple[SiteId, set[ObjectRef]]]:
+        Args:
+            until: By the holders' clocks; what they signed for later, they got without the objects.
+        """
+        wanted = {ObjectRef(ObjectKind.KEY, name) for name in keys}
+        return sorted({
+            receipt.holder for receipt, needed in self._signed_for()
+            if wanted & needed and (until is None or receipt.received_at <= until + CLOCK_ERROR)
+        })
+
+    def _signed_for(self) -> Iterator[tuple[Receipt, set[ObjectRef]]]:
         for _, receipt in self._receipts:
             try:
-                yield receipt.holder, self._points.needed(receipt.dataset, receipt.sequence)
+                yield receipt, self._points.needed(receipt.dataset, receipt.sequence)
             except (NotFoundError, DamageError):
                 continue
 
@@ -192,7 +203,9 @@ def _epoch(epoch: EpochKeys, held: Held, current: bytes | None) -> dict[str, Any
     }
     if epoch.erased is not None:
         document["erased_at"] = _time(epoch.erased.made_at)
-        document["pending_at"] = held.having(erasure(epoch.erased).destroyed)
+        document["pending_at"] = held.having(
+            erasure(epoch.erased).destroyed, until=epoch.erased.made_at
+        )
     return document
 
 

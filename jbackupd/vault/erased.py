@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from jbackupd.codec.signing import SIGNATURE_BYTES
-from jbackupd.format.key import KeyObject, decode_key
+from jbackupd.format.key import KeyObject, KeyRole, decode_key
 from jbackupd.format.keyrecord import KeyRecord, moved_packs
 from jbackupd.model.errors import DamageError, ErasedError, KeyMissingError
 from jbackupd.model.ids import ObjectKind, ObjectName, ObjectRef
@@ -13,8 +13,12 @@ from jbackupd.vault.keyhistory import Verifiers, erasure, erasures
 from jbackupd.vault.store import ObjectStore
 
 
-def erasure_records(store: ObjectStore, verifiers: Verifiers) -> list[KeyRecord]:
-    """Return the records of erased epochs in a store that known sites have signed, oldest first."""
+def erasure_records(store: ObjectStore, verifiers: Verifiers | None) -> list[KeyRecord]:
+    """Return the records of erased epochs in a store, oldest first.
+
+    Args:
+        verifiers: Whose records count; None for all, at the site that signs them.
+    """
     return erasures(_signed(store), verifiers)
 
 
@@ -23,7 +27,7 @@ def erased_points(store: ObjectStore, verifiers: Verifiers) -> Mapping[ObjectNam
     return {point.name: record for record in erasure_records(store, verifiers) for point in erasure(record).lost}
 
 
-def destroyed_objects(store: ObjectStore, verifiers: Verifiers) -> frozenset[ObjectRef]:
+def destroyed_objects(store: ObjectStore, verifiers: Verifiers | None = None) -> frozenset[ObjectRef]:
     """Return the key objects that were destroyed: points name them still, and they are not missing."""
     return frozenset(
         ObjectRef(ObjectKind.KEY, name)
@@ -63,12 +67,21 @@ def explained(
     )
 
 
+def record_objects(store: ObjectStore) -> list[ObjectRef]:
+    """Return the key objects that hold records."""
+    return [ref for ref, key in _long_ones(store) if key.role is KeyRole.RECORD]
+
+
 def _signed(store: ObjectStore) -> Iterator[KeyObject]:
+    return (key for _, key in _long_ones(store))
+
+
+def _long_ones(store: ObjectStore) -> Iterator[tuple[ObjectRef, KeyObject]]:
     """Yield the key objects that are long enough to hold a signature: most of them hold a session's key alone."""
     for name in store.names(ObjectKind.KEY):
         ref = ObjectRef(ObjectKind.KEY, name)
         try:
             if store.size(ref) > SIGNATURE_BYTES:
-                yield decode_key(store.read_checked(ref))
+                yield ref, decode_key(store.read_checked(ref))
         except DamageError:
             continue  # told by verify

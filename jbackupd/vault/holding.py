@@ -24,6 +24,7 @@ from jbackupd.model.errors import (
 from jbackupd.model.ids import NO_OBJECT, DatasetId, ObjectKind, ObjectName, ObjectRef, SiteId
 from jbackupd.model.texts import to_translate
 from jbackupd.protocol.messages import ObjectItem
+from jbackupd.vault.erased import destroyed_objects
 from jbackupd.vault.incoming import Incoming
 from jbackupd.vault.receipts import ReceiptList
 from jbackupd.vault.store import ObjectStore
@@ -189,6 +190,9 @@ class Holding:
 
     def _check_present(self, needed: frozenset[ObjectRef], header: PointHeader) -> None:
         missing = [ref for ref in sorted(needed) if not self.store.has(ref)]
+        if missing:
+            destroyed = destroyed_objects(self.store, self._verifiers)
+            missing = [ref for ref in missing if ref not in destroyed]
         if missing:
             raise MissingObjectError(
                 "unable to commit {dataset}@{sequence}: {count} of its objects are not here, first {object}",

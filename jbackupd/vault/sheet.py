@@ -61,7 +61,7 @@ Make no copy, no photo.</span></li>
 全角でも小文字でも読めます。打ち間違いは行番号で示されます。
 <span>To use it, type the lines into a text file and name it with --share FILE. A mistyped line is told by its
 number.</span></li>
-<li>年に一度、<code>jbackupd key recover {label} --share …</code> で{threshold}枚が使えることを確かめてください。
+<li>年に一度、<code>jbackupd key rehearse {label} --share …</code> で{threshold}枚が使えることを確かめてください。
 <span>Once a year prove with that command that the sheets still open the vault.</span></li>
 <li>異動のときは後任に引き継ぎ、下の欄に記録してください。紛失や盗難は直ちに届け出て、残りの分割鍵で組を作り直してください。
 <span>Hand it over when you move on, and sign below. Report a loss or theft at once; a new set is made from the

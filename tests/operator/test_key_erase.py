@@ -178,7 +178,8 @@ def test_backups_verify_and_another_recovery_key_go_on_after_it(kept_for_years):
     shutil.rmtree(town.path("state/catalog"), ignore_errors=True)
     for day in range(3, 9):
         check_day(town, day, f"new{day}", *given(town, 1, 2, folder="new"))
-    error = town.document("restore", "imari/juki@1", "--to", town.path("x"), *given(town, 1, 2, folder="new"), expected=6)
+    call = ("restore", "imari/juki@1", "--to", town.path("x"), *given(town, 1, 2, folder="new"))
+    error = town.document(*call, expected=6)
     assert error["error"]["code"] == "erased"
 
 
