@@ -19,7 +19,7 @@ from benchmarks.data import Data
 from benchmarks.kinds import KINDS, Kind, Size
 from benchmarks.machine import busy_line, filesystem_of, machine_line
 from benchmarks.picture import draw, lines_of
-from benchmarks.programs import Program, programs
+from benchmarks.programs import PROGRAMS, Jbackupd, Program, programs
 from benchmarks.runner import Comparison, Run
 from benchmarks.table import aims_table, comparison_table, put_section
 from benchmarks.tools import HERE
@@ -27,6 +27,7 @@ from benchmarks.units import exact
 
 RESULTS = os.path.join(HERE, "benchmarks", "RESULTS.md")
 NAMES = [kind.name for kind in KINDS]
+PROGRAM_NAMES = [kind.name for kind in PROGRAMS]
 ROOM = 12
 """Times the data of one day that a kind may need: live folder, repositories, a restored copy, archives."""
 OPENING = """# Results
@@ -39,7 +40,9 @@ def main() -> int:
     """Run; 1 if jbackupd failed or did not restore what it was given: a missed aim is a result, not a failure."""
     arguments = _arguments()
     busy, begun = busy_line(), monotonic()
-    rivals, bounds = programs(full=arguments.full), [made() for made in BOUNDS]
+    bounds = [made() for made in BOUNDS]
+    named = {Jbackupd.name, *(arguments.program or PROGRAM_NAMES)}
+    rivals = [program for program in programs(full=arguments.full) if program.name in named]
     kinds = [kind for kind in KINDS if kind.name in (arguments.only or NAMES) and _size(arguments, kind).megabytes]
     comparisons = []
     with _data(arguments) as data, suppress(KeyboardInterrupt):
@@ -49,6 +52,8 @@ def main() -> int:
                 data.forget(kind, _size(arguments, kind))
     if len(comparisons) < len(kinds):
         _say(f"stopped: the report has {len(comparisons)} of {len(kinds)} kinds of data")
+    if not comparisons:
+        return 1
     minutes = (monotonic() - begun) / 60
     section = "full" if arguments.full else "quick"
     report = "\n\n".join((
@@ -110,6 +115,7 @@ def _circumstances(
     """Return machine, date, command and versions as a list."""
     command = " ".join(["python -m benchmarks", "--full" if arguments.full else "--quick",
                         *(f"--only {name}" for name in arguments.only),
+                        *(f'--program "{name}"' for name in arguments.program),
                         *([f"--megabytes {arguments.megabytes}"] if arguments.megabytes else [])])
     folder = filesystem_of(_folder(arguments, Size(400, 1)))
     lines = [
@@ -157,6 +163,8 @@ def _arguments() -> argparse.Namespace:
     which.add_argument("--full", action="store_true", help="data as large as the aims are for: an hour or so")
     parser.add_argument("--only", action="append", default=[], metavar="KIND", choices=NAMES,
                         help=f"measure this kind of data alone; may be given again; of {', '.join(NAMES)}")
+    parser.add_argument("--program", action="append", default=[], metavar="NAME", choices=PROGRAM_NAMES,
+                        help=f"measure it besides jbackupd; may be given again; of {', '.join(PROGRAM_NAMES)}")
     parser.add_argument("--megabytes", type=int, default=0, help="at most so large is each kind of data")
     parser.add_argument("--rounds", type=int,
                         help="first copies and restores; their median counts (default: 1, with --full 3)")
