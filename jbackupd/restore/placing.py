@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import stat
 import threading
 from collections.abc import Iterable, Sequence
 from contextlib import closing, nullcontext, suppress
 from itertools import groupby
 
-from jbackupd.model.errors import ConfinementError, DamageError, JbackupdError, NoSpaceError, StorageError
-from jbackupd.model.records import EntryType, TreeEntry
+from jbackupd.model.errors import DamageError, JbackupdError, NoSpaceError, StorageError
+from jbackupd.model.records import TreeEntry
 from jbackupd.restore.attributes import Attributes
 from jbackupd.restore.changing import Changer
-from jbackupd.restore.inplace import digest_of
 from jbackupd.restore.mark import Ground
 from jbackupd.restore.options import (
     Conflict,
@@ -25,11 +23,9 @@ from jbackupd.restore.options import (
     Tally,
 )
 from jbackupd.restore.partial import is_partial, new_partial
+from jbackupd.restore.presence import Presence, something_else
 from jbackupd.restore.watching import Watch
 from jbackupd.storage.beneath import Beneath, Inside, typing
-
-KEPT_SUFFIX = b".jb-before-restore"
-NAME_BYTES_MAX = 255
 
 
 class Placer:
@@ -46,16 +42,18 @@ class Placer:
     def __init__(
         self, beneath: Beneath, point: RestorablePoint, options: RestoreOptions, ground: Ground, watch: Watch
     ) -> None:
+        looks = options.resume or ground.rule is Conflict.IN_PLACE
         self._beneath = beneath
         self._point = point
         self._options = options
         self._watch = watch
         self._attributes = Attributes(options)
+        self._presence = Presence(beneath, point.content_hash, ground.rule, looks=looks)
         self._changer = Changer(beneath, point, self._attributes, watch)
         self._rule = ground.rule
         # What replaces something that people use is durable first: a power cut must not leave neither.
         self._durable = not ground.is_ours
-        self._looks = options.resume or ground.rule is Conflict.IN_PLACE
+        self._looks = looks
         self._lock = threading.Lock()
         self.result = RestoreResult()
         self.needs_everything = ground.is_ours and not options.resume
@@ -116,7 +114,7 @@ class Placer:
             present = inside.status(name)
             try:
                 if present is not None:
-                    if self._is_settled(inside, name, entry, present, tally):
+                    if self._presence.is_settled(inside, name, entry, present, tally):
                         return
                     if self._rule is not Conflict.RENAME:
                         inside.remove(name)
@@ -163,7 +161,7 @@ class Placer:
         present = None if self.needs_everything else inside.status(name)
         if self._rule is Conflict.IN_PLACE and self._changer.change(inside, name, entry, present, tally):
             return
-        if present is not None and self._is_settled(inside, name, entry, present, tally):
+        if present is not None and self._presence.is_settled(inside, name, entry, present, tally):
             self._watch.note(entry.size)
             return
         partial = new_partial()
@@ -191,7 +189,7 @@ class Placer:
             if inside.rename_to_new(partial, name):
                 return
             if self._rule is Conflict.REFUSE and inside.status(name) is not None:
-                raise _something_else(entry)
+                raise something_else(entry)
         inside.rename(partial, name)
 
     def _write(self, descriptor: int, entry: TreeEntry, reading: ContentReading | None) -> None:
@@ -218,53 +216,9 @@ class Placer:
                 os.fsync(descriptor)
         return imperfect
 
-    def _is_settled(
-        self, inside: Inside, name: bytes, entry: TreeEntry, present: os.stat_result, tally: Tally
-    ) -> bool:
-        """Decide about something that is there; true when it stays, moved away or counted otherwise."""
-        if self._is_right(inside, name, entry, present):
-            tally.kept += 1
-            return True
-        stays = self._rule is Conflict.SKIP or (
-            self._rule is Conflict.NEWER and present.st_mtime_ns >= entry.mtime_ns
-        )
-        if stays:
-            tally.skipped += 1
-        elif stat.S_ISDIR(present.st_mode) or self._rule is Conflict.REFUSE:
-            raise _something_else(entry)
-        elif self._rule is Conflict.RENAME:
-            inside.rename(name, _kept_name(inside, name))
-        return stays
-
-    def _is_right(self, inside: Inside, name: bytes, entry: TreeEntry, present: os.stat_result) -> bool:
-        """Tell whether an interrupted restore has placed this already; a file's bytes decide."""
-        if not self._looks:
-            return False
-        if entry.type is EntryType.SYMLINK and stat.S_ISLNK(present.st_mode):
-            with typing("read", entry.path, self._beneath.path):
-                target = os.readlink(name, dir_fd=inside.descriptor)
-            return (target, present.st_mtime_ns) == (entry.target, entry.mtime_ns)
-        if entry.type is not EntryType.FILE or not stat.S_ISREG(present.st_mode):
-            return False
-        if (present.st_size, present.st_mtime_ns) != (entry.size, entry.mtime_ns):
-            return False
-        descriptor = inside.open_file(name)
-        try:
-            with typing("read", entry.path, self._beneath.path):
-                return digest_of(descriptor, self._point.content_hash) == entry.digest
-        finally:
-            os.close(descriptor)
-
     def _count(self, tally: Tally) -> None:
         with self._lock:
             self.result.count(tally)
-
-
-def _something_else(entry: TreeEntry) -> ConfinementError:
-    return ConfinementError(
-        "unable to restore {path}: something else is there", "restore into a new, empty folder",
-        path=os.fsdecode(entry.path),
-    )
 
 
 def _split(path: bytes) -> tuple[bytes, bytes]:
@@ -272,14 +226,3 @@ def _split(path: bytes) -> tuple[bytes, bytes]:
     above, slash, name = path.rpartition(b"/")
     # An absolute path has an empty folder, which is not the target.
     return (above or b"/" if slash else b""), name
-
-
-def _kept_name(inside: Inside, name: bytes) -> bytes:
-    """Return a name that nothing has, for something that is moved out of the way."""
-    number = 1
-    while True:
-        suffix = KEPT_SUFFIX + (b"-%d" % number if number > 1 else b"")
-        kept = name[: NAME_BYTES_MAX - len(suffix)] + suffix
-        if inside.status(kept) is None:
-            return kept
-        number += 1
