@@ -42,10 +42,12 @@ class Ground:
     Attributes:
         rule: What to do with what is there and differs.
         is_ours: Nothing is there but what this restore put there, which nobody uses before its end.
+        is_empty: Nothing is there at all.
     """
 
     rule: Conflict
     is_ours: bool
+    is_empty: bool
 
 
 def begin(beneath: Beneath, options: RestoreOptions) -> Ground:
@@ -59,14 +61,15 @@ def begin(beneath: Beneath, options: RestoreOptions) -> Ground:
         mark = _read(top, beneath.path)
         if mark is not None and options.resume:
             _check_same(mark, options, beneath.path)
-            return Ground(Conflict.OVERWRITE if mark.was_empty else mark.conflict, mark.was_empty)
+            rule = Conflict.OVERWRITE if mark.was_empty else mark.conflict
+            return Ground(rule, mark.was_empty, is_empty=False)
         others = [name for name in top.names() if name != MARK]
         if options.conflict is Conflict.REFUSE and others and not options.resume:
             _refuse(mark, beneath.path)
         # Resumed where no restore of ours is under way: what is right is kept, what differs was changed by
         # somebody. Marked all the same: who is killed now has left half-done work.
         _write(top, Mark(options.label, options.conflict, was_empty=not others), beneath.path)
-        return Ground(options.conflict, is_ours=not others)
+        return Ground(options.conflict, is_ours=not others, is_empty=not others)
 
 
 def end(beneath: Beneath) -> None:

@@ -42,7 +42,7 @@ class Placer:
     def __init__(
         self, beneath: Beneath, point: RestorablePoint, options: RestoreOptions, ground: Ground, watch: Watch
     ) -> None:
-        looks = options.resume or ground.rule is Conflict.IN_PLACE
+        looks = not ground.is_empty and (options.resume or ground.rule is Conflict.IN_PLACE)
         self._beneath = beneath
         self._point = point
         self._options = options
@@ -56,7 +56,7 @@ class Placer:
         self._looks = looks
         self._lock = threading.Lock()
         self.result = RestoreResult()
-        self.needs_everything = ground.is_ours and not options.resume
+        self.needs_everything = ground.is_empty
         """Every file will be read: it is worth planning ahead for all of them."""
 
     def make_folder(self, entry: TreeEntry) -> bool:

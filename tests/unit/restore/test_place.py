@@ -459,3 +459,24 @@ def test_deep_trees_are_restored(tmp_path: Path) -> None:
     result = restore(point(*entries, file(b"/".join([*parts, b"leaf"]), b"x")), str(tmp_path / "out"))
     assert [str(p.error) for p in result.problems] == []
     assert result.files == 1
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_into_an_empty_folder_whole_batches_are_planned_also_for_a_run_that_may_be_resumed(
+    tmp_path: Path, resume: bool
+) -> None:
+    planned: list[int] = []
+
+    class Counting(MemoryPoint):
+        def expect(self, extents: Iterable[Extent]) -> MemoryPoint:
+            planned.append(len(list(extents)))
+            return self
+
+    entries = [file(b"%03d" % number, b"%d" % number) for number in range(450)]
+    made = Counting(entries, point(*entries)._contents)
+    restore(made, str(tmp_path / "out"), RestoreOptions(resume=resume))
+    assert planned == [200, 200, 50]
+    planned.clear()
+    (tmp_path / "out" / "007").unlink()
+    assert restore(made, str(tmp_path / "out"), RestoreOptions(resume=True)).kept == 449
+    assert planned == [1]
