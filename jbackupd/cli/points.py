@@ -92,12 +92,17 @@ def list_points(frame: Frame, dataset: str | None) -> int:
 @pass_frame
 def show(frame: Frame, point: str) -> None:
     """Show a point's clear part, and its statistics where this site has the keys."""
+    from jbackupd.vault.erased import destroyed_objects, erased_points
+
     with opened_vault(frame, point) as (vault, stored):
         document = header_fields(stored)
         needed = vault.points.needed(stored.header.dataset, stored.header.sequence)
+        needed -= destroyed_objects(vault.store, vault.points.verifiers)
         document["needed_objects"] = len(needed)
         document["needed_bytes"] = sum(vault.store.size(ref) for ref in needed)
         document["statistics"] = _statistics(vault, stored)
+        erased = erased_points(vault.store, vault.points.verifiers).get(stored.name)
+        document["erased_at"] = time_text(erased.made_at) if erased is not None else None
     frame.emit(document, lambda: _show(stored, document, frame.settings().site.zone))
 
 
@@ -130,7 +135,10 @@ def _show(stored: StoredPoint, document: dict[str, Any], zone: tzinfo) -> None:
         (_("objects needed"), f"{document['needed_objects']} ({show_size(document['needed_bytes'])})"),
         (_("name"), document["name"]),
     ]
-    if statistics is None:
+    if document["erased_at"] is not None:
+        when = show_time(datetime.fromisoformat(document["erased_at"]), zone)
+        rows.append((_("content"), _("erased on {time}").format(time=when)))
+    elif statistics is None:
         rows.append((_("content"), _("sealed: this site does not have the key")))
     else:
         counted = _("{files} files, {folders} folders, {symlinks} symlinks, {size}")

@@ -151,6 +151,7 @@ class RecoveredChain:
         self._sessions = {key.id: key for key in own if key.role is KeyRole.SESSION}
         self._kept_objects = [key for key in own if key.role is KeyRole.KEPT]
         self._kept: dict[tuple[ObjectKind, bytes], bytes] | None = None
+        self._kept_damage: list[DamageError] = []
         self._opened: dict[bytes, RecipientSecret] = {}
 
     @property
@@ -191,9 +192,11 @@ class RecoveredChain:
             return object_key(self.session_key(session_id), object_id, kind)
         except KeyMissingError:
             kept = self._all_kept().get((kind, object_id))
-            if kept is None:
-                raise
-            return kept
+            if kept is not None:
+                return kept
+            for damage in self._kept_damage:
+                raise damage from None
+            raise
 
     def sealed_to(self, recipient: RecipientPublic) -> list[bytes]:
         """Return key objects of the tenant secret and of every epoch for another recovery key.
@@ -233,8 +236,12 @@ class RecoveredChain:
         if self._kept is None:
             self._kept = {}
             for key in self._kept_objects:
-                with contextlib.suppress(KeyMissingError):
+                try:
                     self._kept |= decode_kept(_opened(self._epoch(key.recipient), key), key)
+                except KeyMissingError:
+                    continue
+                except DamageError as error:
+                    self._kept_damage.append(error)
         return self._kept
 
     def __repr__(self) -> str:

@@ -128,7 +128,9 @@ class Ledger:
     def _added_bytes(self, point: StoredPoint) -> int:
         if point.name not in self._bytes:
             store = self.store(point.header.tenant)
-            self._bytes[point.name] = point.length + sum(store.size(ref) for ref in point.header.added)
+            # What was destroyed with an epoch's key is named still, and not sent.
+            there = [ref for ref in point.header.added if store.has(ref)]
+            self._bytes[point.name] = point.length + sum(map(store.size, there))
         return self._bytes[point.name]
 
     def _point_list(self, tenant: TenantId) -> PointList:

@@ -21,6 +21,7 @@ from jbackupd.service.wiring import existing_store, known_verifiers
 from jbackupd.settings.plan import DeskStep, Plan, RestoreStep
 from jbackupd.settings.schema import Settings
 from jbackupd.storage.files import PosixFiles
+from jbackupd.vault.erased import destroyed_objects
 from jbackupd.vault.receipts import ReceiptList
 from jbackupd.vault.store import ObjectStore
 from jbackupd.vault.vault import PointList, StoredPoint
@@ -155,6 +156,7 @@ class _Look:
     def _objects(self, step: RestoreStep, points: PointList, point: StoredPoint) -> Iterator[Finding]:
         assert self._store is not None
         needed = points.needed(point.header.dataset, point.header.sequence)
+        needed -= destroyed_objects(self._store, points.verifiers)
         missing: list[ObjectRef] = []
         for ref in needed:
             try:

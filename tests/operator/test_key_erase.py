@@ -215,6 +215,9 @@ def test_the_record_tells_who_why_and_how_much(kept_for_years):
     assert [sequence for sequence, erased in listed.items() if erased] == [2]
     for language, word in (("en", "erased on 2"), ("ja", "に消去")):
         assert word in town.run("--language", language, "points", "list").stdout.decode()
+        assert word in town.run("--language", language, "points", "show", "imari/juki@2").stdout.decode()
+    assert town.document("points", "show", "imari/juki@2")["statistics"] is None
+    assert town.document("points", "show", "imari/juki@3")["statistics"]["files"] == 4
     # A site without the tenant's keys sees what was lost, but not who and why.
     shutil.rmtree(town.path("state/keyring"))
     (sealed,) = town.document("key", "show", "imari")["erasures"]
