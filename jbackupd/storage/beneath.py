@@ -28,6 +28,7 @@ _PATH_BYTES_MAX = 4000
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _libc = ctypes.CDLL(None, use_errno=True)
+_renameat2 = getattr(_libc, "renameat2", None)
 
 
 def open_beneath(folder: int, path: bytes, flags: int, mode: int = 0) -> int:
@@ -151,7 +152,9 @@ class Inside:
             raise self._typed(error, "rename", source) from error
         # One call instead of a look and a rename, and nothing can come in between.
         folder = ctypes.c_int(self.descriptor)
-        return not _libc.renameat2(folder, source, folder, target, ctypes.c_uint(_RENAME_NOREPLACE))
+        if _renameat2 is None:
+            return False
+        return not _renameat2(folder, source, folder, target, ctypes.c_uint(_RENAME_NOREPLACE))
 
     def sync(self) -> None:
         """Make the names in the folder durable."""

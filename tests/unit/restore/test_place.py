@@ -19,6 +19,7 @@ from jbackupd.model.ids import FrameId
 from jbackupd.model.records import EntryType, Extent, TreeEntry
 from jbackupd.restore.options import Conflict, RestoreOptions, RestoreResult
 from jbackupd.restore.place import restore
+from jbackupd.storage import beneath
 
 HASHES = ContentHash(b"t" * 32)
 
@@ -480,3 +481,24 @@ def test_into_an_empty_folder_whole_batches_are_planned_also_for_a_run_that_may_
     (tmp_path / "out" / "007").unlink()
     assert restore(made, str(tmp_path / "out"), RestoreOptions(resume=True)).kept == 449
     assert planned == [1]
+
+
+@pytest.mark.parametrize("rule", [Conflict.REFUSE, Conflict.OVERWRITE])
+@pytest.mark.parametrize("kernel_can", [True, False])
+def test_what_comes_into_an_empty_folder_meanwhile_is_not_replaced_unless_that_was_said(
+    tmp_path: Path, rule: Conflict, kernel_can: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not kernel_can:
+        monkeypatch.setattr(beneath, "_renameat2", None)
+    target = tmp_path / "out"
+
+    class Slow(MemoryPoint):
+        def read(self, extents: Iterable[Extent]) -> Iterator[bytes]:
+            (target / "a").write_bytes(b"came meanwhile")
+            yield from super().read(extents)
+
+    entries = [file(b"a", b"taken")]
+    result = restore(Slow(entries, point(*entries)._contents), str(target), RestoreOptions(conflict=rule))
+    replaced = rule is Conflict.OVERWRITE
+    assert tree(target) == {b"a": b"taken" if replaced else b"came meanwhile"}
+    assert (result.files, result.exit_code) == ((1, 0) if replaced else (0, 5))
