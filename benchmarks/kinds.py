@@ -90,7 +90,7 @@ KINDS = (
     ),
     Kind(
         "image", "Disk image: 1 to 3 % of its 4 KiB blocks changed a day",
-        "Half of the changed blocks are wholly new: nobody can save these bytes. Blocks that changed a little are "
+        "A quarter of the changed blocks is wholly new: nobody can save these bytes. Blocks that changed a little are "
         "what a delta saves and chunking does not.",
         "image", Size(24, 2), Size(140, 2), aim=Aim(1.5, 25), variants=True,
     ),
