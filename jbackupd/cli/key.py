@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from jbackupd.vault.recovered import Opened
 
 SHARE_FILE_BYTES_MAX = 1 << 16
+REHEARSAL_AGE_MAX = timedelta(days=365)
 
 
 @click.group(help=_("Recovery keys and their shares."))
@@ -61,7 +62,7 @@ def _show_keys(frame: Frame, document: dict[str, Any], survey: KeySurvey) -> Non
         ) if share_set else _("shares: made where this site does not know of")
     ))
     click.echo("  " + (
-        _("last rehearsal here: {time}").format(time=_when(frame, rehearsal["at"])) if rehearsal
+        _rehearsed(frame, rehearsal["at"]) if rehearsal
         else _("never rehearsed here: 'jbackupd key rehearse {tenant}'").format(tenant=document["tenant"])
     ))
     for epoch in document["epochs"]:
@@ -74,6 +75,13 @@ def _show_keys(frame: Frame, document: dict[str, Any], survey: KeySurvey) -> Non
     )
     for error in survey.damaged:
         click.echo(error.render(_(error.message)))
+
+
+def _rehearsed(frame: Frame, at: str) -> str:
+    line = _("last rehearsal here: {time}").format(time=_when(frame, at))
+    if datetime.now(UTC) - datetime.fromisoformat(at) > REHEARSAL_AGE_MAX:
+        line += " - " + _("more than a year ago: rehearse again")
+    return line
 
 
 def _epoch_line(frame: Frame, epoch: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ from jbackupd.engine.eraseplan import ErasePlan, plan_erasure
 from jbackupd.format.key import decode_key
 from jbackupd.format.keyrecord import KeyRecord, decode_record
 from jbackupd.model.clock import Clock
-from jbackupd.model.errors import NotFoundError, RefusedError
+from jbackupd.model.errors import NotFoundError, RefusedError, UsageError
 from jbackupd.model.ids import ObjectName, PointSelector, SiteId, TenantId
 from jbackupd.service.adopting import recovery_seed
 from jbackupd.service.keybook import Held
@@ -83,7 +83,7 @@ def erasing(
     """Plan the erasure of an epoch, holding the lock of the state folder. Blocks.
 
     Args:
-        epoch: Its name.
+        epoch: Its name, or its key as `key show --json` has it.
         given: Shares of the recovery key in force, of two people at least.
         give_up: Points of the epoch that may become unreadable.
 
@@ -115,7 +115,13 @@ def erasing(
 
 
 def _erasable(survey: KeySurvey, name: str, keyring: Keyring, tenant: TenantId) -> EpochKeys:
-    found = [epoch for epoch in survey.epochs if epoch.name == name]
+    found = [epoch for epoch in survey.epochs if name in (epoch.name, epoch.key.hex())]
+    if len(found) > 1:
+        # Version 0.1.0 called the epoch of a keyring that was made anew like the one before.
+        raise UsageError(
+            "{tenant} has several key epochs {epoch}", "name one by its key: 'jbackupd key show {tenant} --json'",
+            tenant=tenant, epoch=name,
+        )
     if not found:
         raise NotFoundError(
             "{tenant} has no key epoch {epoch}", "see 'jbackupd key show {tenant}'", tenant=tenant, epoch=name

@@ -22,13 +22,14 @@ Only this site reads it; another site gets its keys from shares.
 
 from __future__ import annotations
 
+import contextlib
 import posixpath
 from datetime import datetime
 
 import msgspec
 
 from jbackupd.codec.seal import open_blob, seal_blob
-from jbackupd.model.errors import KeyMissingError, KeyringError, NotFoundError
+from jbackupd.model.errors import KeyMissingError, KeyringError, NotFoundError, StorageError
 from jbackupd.model.ids import TenantId
 from jbackupd.storage.durable import destroy_durably, rename_durably, write_durably
 from jbackupd.storage.files import Files
@@ -154,16 +155,19 @@ def ask_rotation(files: Files, saved: SavedKeyring) -> None:
 
 
 def is_rotation_asked(files: Files, saved: SavedKeyring) -> bool:
-    """Tell whether somebody wishes that the epoch of a keyring ends."""
+    """Tell whether somebody wishes that the epoch of a keyring ends; a wish that cannot be read stops no backup."""
     path = path_of(TenantId(saved.tenant)) + _ROTATE
-    return files.exists(path) and files.read(path) == saved.epoch_label.encode()
+    with contextlib.suppress(StorageError):
+        return files.exists(path) and files.read(path) == saved.epoch_label.encode()
+    return False
 
 
 def forget_rotation(files: Files, tenant: TenantId) -> None:
     """Remove a wish that was granted; one that comes back after a power cut names an epoch that has ended."""
     path = path_of(tenant) + _ROTATE
-    if files.exists(path):
-        files.remove(path)
+    with contextlib.suppress(StorageError):
+        if files.exists(path):
+            files.remove(path)
 
 
 def _sealed(saved: SavedKeyring, local_key: bytes) -> bytes:

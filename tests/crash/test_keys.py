@@ -1,10 +1,18 @@
 """Whenever the power goes while keys change: nothing retained is lost, and what was acknowledged as erased is."""
 
+import contextlib
 import errno
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from jbackupd.model.ids import ObjectKind
+from jbackupd.storage.durable import destroy_durably
+from jbackupd.vault.keyring import Keyring, Session
+from jbackupd.vault.store import ObjectStore
 from tests.crash.keys import ChangeRecovery, Erase
+from tests.crash.local_backup import FOLDER, START
 from tests.crash.rig import Scenario, cut_everywhere, fail_everywhere, kill_everywhere, kill_then_cut
 
 SCENARIOS = [ChangeRecovery(), Erase()]
@@ -35,3 +43,49 @@ def test_every_call_is_a_good_moment_to_die(scenario: Scenario) -> None:
 def test_a_call_that_fails_costs_nothing(scenario: Scenario, error: int) -> None:
     score = fail_everywhere(scenario, error, same_process=False, cut=False)
     assert (score.violations, score.first) == (0, "")
+
+
+@contextlib.contextmanager
+def destroyed_before_the_record(patch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Destroy, then record: the first of the patterns that recur in how backups were lost."""
+    first = Keyring.erase
+
+    def erase(self: Keyring, sessions: Any, *, doomed: Any, **options: Any) -> None:
+        for name in doomed:
+            destroy_durably(self._files, f"{FOLDER}/keys/{name.hex()}")
+        first(self, sessions, doomed=doomed, **options)
+
+    patch.setattr(Keyring, "erase", erase)
+    yield
+
+
+@contextlib.contextmanager
+def the_session_counts_at_once(patch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Frames that were encoded anew are found beside the old ones before anybody has decided."""
+
+    def draw_session(self: Keyring) -> Session:
+        session = self.new_session(START)
+        ObjectStore(self._files, FOLDER).put(ObjectKind.KEY, session.key_object)
+        return session
+
+    patch.setattr(Keyring, "draw_session", draw_session)
+    yield
+
+
+@contextlib.contextmanager
+def the_old_epoch_goes_on(patch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Another recovery key without another epoch: the old shares open what is new."""
+    patch.setattr("jbackupd.vault.keyring.next_epoch", lambda taken, now, zone=None: max(taken, default="2026"))
+    patch.setattr("jbackupd.vault.keyring._with_new_epoch", lambda saved, label: saved)
+    yield
+
+
+@pytest.mark.parametrize(("scenario", "mutant"), [
+    (Erase, destroyed_before_the_record), (Erase, the_session_counts_at_once), (ChangeRecovery, the_old_epoch_goes_on),
+], ids=lambda item: item.__name__)  # fmt: skip
+def test_a_way_to_lose_data_is_seen(scenario: Any, mutant: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared = scenario()
+    prepared.prepare()
+    with mutant(monkeypatch):
+        score = cut_everywhere(prepared, subsets_max=1, enough=1)
+    assert score.violations
