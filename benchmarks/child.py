@@ -59,7 +59,13 @@ def run(command: Sequence[str], *, folder: str | None = None, env: Mapping[str, 
             )
         except FileNotFoundError as error:
             raise ProgramError(f"{command[0]} is not installed") from error
-        sampled = _watch(process.pid)
+        try:
+            sampled = _watch(process.pid)
+        except BaseException:
+            # Control-C: nobody may write into a scratch folder that is being removed.
+            process.kill()
+            process.wait()
+            raise
         _pid, status, used = os.wait4(process.pid, 0)
         seconds = time.monotonic() - begun
         process.returncode = os.waitstatus_to_exitcode(status)
