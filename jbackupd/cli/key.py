@@ -132,7 +132,7 @@ def recover(frame: Frame, tenant: str, shares: tuple[str, ...], keep: bool) -> i
     if keep:
         adopt_keys(frame.settings(), TenantId(tenant), keys, SystemClock())
     document: dict[str, Any] = {
-        "tenant": tenant, "shares": len(given), "sessions_opened": len(opened.keys),
+        "tenant": tenant, "shares": len(given), "sessions_opened": len(opened.keys), "sessions_erased": opened.erased,
         "damaged": [str(error) for error in opened.damaged], "kept": keep,
     }
     frame.emit(document, lambda: _show_opened(tenant, len(given), opened))
@@ -148,6 +148,8 @@ def _show_opened(tenant: str, shares: int, opened: Opened) -> None:
         else _("The {shares} shares open the vault of {tenant}: {sessions} session keys, all of them.")
     )
     click.echo(template.format(shares=shares, tenant=tenant, sessions=len(opened.keys)))
+    if opened.erased:
+        click.echo(_("{count} session keys were erased with their epoch.").format(count=opened.erased))
     for error in opened.damaged:
         click.echo(error.render(_(error.message)))
 
@@ -165,7 +167,8 @@ def rehearse(frame: Frame, tenant: str, shares: tuple[str, ...]) -> int:
     found = rehearsed(frame.settings(), TenantId(tenant), given, SystemClock())
     document: dict[str, Any] = {
         "tenant": tenant, "recovery_key": found.recovery_key, "set": found.set_id, "shares": len(given),
-        "sessions_opened": len(found.opened.keys), "damaged": [str(error) for error in found.opened.damaged],
+        "sessions_opened": len(found.opened.keys), "sessions_erased": found.opened.erased,
+        "damaged": [str(error) for error in found.opened.damaged],
     }
     frame.emit(document, lambda: _show_opened(tenant, len(given), found.opened))
     return DamageError.exit_code if found.opened.damaged else 0

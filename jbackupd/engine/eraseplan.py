@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from jbackupd.codec.seal import PackOpener
+from jbackupd.engine.closure import reach
 from jbackupd.engine.spans import Span, Spans, merged
 from jbackupd.format.pack import (
     PACK_HEAD_BYTES,
@@ -118,6 +119,7 @@ def plan_erasure(
     Raises:
         NotFoundError: There is no such point.
         RefusedError: A point to give up is not of the epoch.
+        MissingObjectError: Something that a retained point needs is not there.
         DamageError: A point, or a pack's head or trailer, is damaged: its key could not be kept.
         ChainError: A point is missing, or two have one sequence.
     """
@@ -145,7 +147,9 @@ def plan_erasure(
 def _plan_packs(
     vault: Vault, plan: ErasePlan, needs: dict[FrameId, Spans], open_elsewhere: Collection[bytes]
 ) -> None:
-    packs = list(_packs(vault))
+    # Raises where a frame is missing: the key of its pack could not be kept.
+    reach(vault.catalog, needs)
+    packs, known = list(_packs(vault)), vault.catalog.packs()
     moved_before = moved_here(vault.store, vault.points.verifiers).keys()
     readable = [pack for pack in packs if pack.name not in moved_before and is_open(vault, pack)]
     closing = [pack for pack in readable if pack.session_id not in open_elsewhere]
@@ -162,6 +166,11 @@ def _plan_packs(
     for pack in readable:
         if pack.name in lost:
             continue
+        if pack.name not in known:
+            raise DamageError(
+                "{object} is damaged: nobody can tell what of it is needed",
+                "run 'jbackupd verify', then fetch it from a peer", object=ObjectRef(ObjectKind.PACK, pack.name),
+            )
         frames = vault.catalog.indexed_pack(pack.name).frames
         if pack.name in changed or any(touches(plan.gaps, frame.bases) for frame in frames):
             plan.moves.append(pack)

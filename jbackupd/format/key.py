@@ -169,6 +169,10 @@ class RecoveredChain:
         """The names of the epochs that the recovery key opens."""
         return tuple(objects[0].label for objects in self._epochs.values())
 
+    def epoch_of(self, session_id: bytes) -> bytes:
+        """Return the fingerprint of the epoch that a session of `sessions` is sealed to."""
+        return self._sessions[session_id].recipient
+
     def session_key(self, session_id: bytes) -> bytes:
         """Return a session's key.
 
@@ -191,7 +195,7 @@ class RecoveredChain:
         try:
             return object_key(self.session_key(session_id), object_id, kind)
         except KeyMissingError:
-            kept = self._all_kept().get((kind, object_id))
+            kept = self.kept().get((kind, object_id))
             if kept is not None:
                 return kept
             for damage in self._kept_damage:
@@ -232,7 +236,8 @@ class RecoveredChain:
                     return seed
         raise _damaged(objects[0])
 
-    def _all_kept(self) -> Mapping[tuple[ObjectKind, bytes], bytes]:
+    def kept(self) -> Mapping[tuple[ObjectKind, bytes], bytes]:
+        """Return all kept keys, by kind and id of the object."""
         if self._kept is None:
             self._kept = {}
             for key in self._kept_objects:

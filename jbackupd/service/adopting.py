@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from jbackupd.codec.shares import Share, combine
+from jbackupd.format.pack import PACK_HEAD_BYTES, decode_pack_head
 from jbackupd.model.clock import Clock
-from jbackupd.model.errors import ChainError, ShareError
-from jbackupd.model.ids import TenantId
+from jbackupd.model.errors import ChainError, DamageError, ShareError
+from jbackupd.model.ids import ObjectKind, ObjectRef, TenantId
 from jbackupd.service.lock import state_lock
 from jbackupd.service.wiring import existing_store, known_verifiers, point_lists
 from jbackupd.settings.schema import Settings
 from jbackupd.storage.files import PosixFiles
+from jbackupd.vault.erased import destroyed_objects
 from jbackupd.vault.identity import load_or_create
 from jbackupd.vault.keyring import Keyring
 from jbackupd.vault.recovered import RecoveredKeys
@@ -55,9 +57,11 @@ def adopt_keys(settings: Settings, tenant: TenantId, keys: RecoveredKeys, clock:
     with state_lock(settings.site.state):
         files = PosixFiles(settings.site.state)
         identity = load_or_create(files, settings.site.id)
+        store = existing_store(files, tenant)
         Keyring.adopt(
             files, tenant, keys, created_at=_begun_at(settings, tenant), local_key=identity.local_key,
-            now=clock.now(),
+            now=clock.now(), sessions_of=_sessions_of(settings, tenant) if keys.kept() else {},
+            doomed=[ref.name for ref in destroyed_objects(store, known_verifiers(settings))],
         )
 
 
@@ -69,3 +73,18 @@ def _begun_at(settings: Settings, tenant: TenantId) -> dict[bytes, datetime]:
             with contextlib.suppress(ChainError):
                 begun |= {point.header.session_id: point.header.begun_at for point in points.listed(dataset)}
     return begun
+
+
+def _sessions_of(settings: Settings, tenant: TenantId) -> dict[bytes, bytes]:
+    """Return the sessions of the vault's points and packs by their ids, as far as they are readable."""
+    found: dict[bytes, bytes] = {}
+    for points in point_lists(settings, tenant):
+        for dataset in points.datasets():
+            with contextlib.suppress(ChainError):
+                found |= {point.header.point_id: point.header.session_id for point in points.listed(dataset)}
+    store = existing_store(PosixFiles(settings.site.state), tenant)
+    for name in store.names(ObjectKind.PACK):
+        with contextlib.suppress(DamageError):
+            head = decode_pack_head(store.read(ObjectRef(ObjectKind.PACK, name), 0, PACK_HEAD_BYTES))
+            found[head.pack_id] = head.session_id
+    return found

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
+from types import MappingProxyType
 from typing import Protocol
 
 import msgspec
@@ -26,9 +27,17 @@ from jbackupd.model.ids import ObjectKind, ObjectName, ObjectRef, TenantId
 from jbackupd.storage.durable import destroy_durably
 from jbackupd.storage.files import Files
 from jbackupd.vault.keyepoch import JST, fiscal_year, next_epoch, year_of
+from jbackupd.vault.keyringchanges import (
+    KeptObject,
+    adopted,
+    erasing,
+    following,
+    pruned,
+    settled,
+    with_new_epoch,
+)
 from jbackupd.vault.keyringfile import (
     FOLDER,
-    SavedKept,
     SavedKeyring,
     SavedSession,
     ask_rotation,
@@ -47,7 +56,6 @@ __all__ = [
     "FOLDER", "HISTORY_DAYS", "KeySource", "Keyring", "NewKeys", "RecoveredKeys", "Session", "fiscal_year",
 ]
 HISTORY_DAYS = 35
-_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class KeySource(Protocol):
@@ -76,7 +84,7 @@ class KeySource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A backup run's key, already saved in the keyring."""
+    """A run's key; saved in the keyring before it is handed out, but for one that is drawn for an erasure."""
 
     session_id: bytes
     key: bytes = field(repr=False)
@@ -108,7 +116,7 @@ class Keyring:
         self._files = files
         self._zone = zone
         self._local_key = local_key
-        self._saved = saved
+        self._take(saved)
         self._lock = threading.Lock()
         self._hash = ContentHash(saved.tenant_secret)
         self.tenant = TenantId(saved.tenant)
@@ -126,7 +134,7 @@ class Keyring:
         recovery = RecipientSecret(seed).public
         secret = secrets.token_bytes(TENANT_SECRET_BYTES)
         root = seal_key(KeyRole.TENANT, secret, recovery, tenant=tenant, public=recovery.to_bytes())
-        saved = _with_new_epoch(SavedKeyring(tenant, secret, recovery.to_bytes(), "", b"", b""), next_epoch((), now))
+        saved = with_new_epoch(SavedKeyring(tenant, secret, recovery.to_bytes(), "", b"", b""), next_epoch((), now))
         save(files, saved, local_key)
         return NewKeys(cls(files, local_key, saved), seed, (root, saved.epoch_object))
 
@@ -146,7 +154,8 @@ class Keyring:
     @classmethod
     def adopt(
         cls, files: Files, tenant: TenantId, keys: RecoveredKeys, *, created_at: Mapping[bytes, datetime],
-        local_key: bytes, now: datetime,
+        local_key: bytes, now: datetime, sessions_of: Mapping[bytes, bytes] = MappingProxyType({}),
+        doomed: Collection[ObjectName] = (),
     ) -> Keyring:
         """Save a keyring of recovered keys, durable, so that this site can go on with the tenant's vault.
 
@@ -155,6 +164,8 @@ class Keyring:
         Args:
             keys: Opened with shares.
             created_at: When sessions were; one that is not in it stays only while new deltas need it.
+            sessions_of: Sessions by the ids of points and packs, for keys of single objects.
+            doomed: Key objects that a record says were destroyed.
 
         Raises:
             RefusedError: The tenant has a good keyring here, or the shares are of a recovery key that another followed.
@@ -167,12 +178,9 @@ class Keyring:
                 "unable to keep these keys of {tenant}: they were opened with shares of an earlier recovery key",
                 "use the newest shares, or new points would be sealed to the old ones", tenant=tenant,
             )
-        sessions = tuple(
-            SavedSession(session_id, key, created_at.get(session_id, _LONG_AGO))
-            for session_id, key in keys.open_all().keys.items()
+        saved = adopted(
+            tenant, keys, next_epoch(keys.epochs, now), created_at=created_at, sessions_of=sessions_of, doomed=doomed
         )
-        empty = SavedKeyring(tenant, keys.tenant_secret, keys.recovery_public.to_bytes(), "", b"", b"", sessions)
-        saved = _with_new_epoch(empty, next_epoch(keys.epochs, now))
         save(files, saved, local_key)
         return cls(files, local_key, saved)
 
@@ -206,10 +214,8 @@ class Keyring:
         Raises:
             KeyMissingError: Neither is kept here.
         """
-        for kept in self._saved.kept:
-            if (kept.kind, kept.object_id) == (kind, object_id):
-                return kept.key
-        return object_key(self.session_key(session_id), object_id, kind)
+        kept = self._kept.get((kind, object_id))
+        return kept if kept is not None else object_key(self.session_key(session_id), object_id, kind)
 
     def new_session(self, now: datetime) -> Session:
         """Draw a session key, save it durably, and return it with its key object."""
@@ -217,7 +223,7 @@ class Keyring:
         with self._lock:
             saved = self._saved
             if year_of(saved.epoch_label) < fiscal_year(now, self._zone) or is_rotation_asked(self._files, saved):
-                saved = _with_new_epoch(saved, next_epoch((saved.epoch_label,), now, self._zone))
+                saved = with_new_epoch(saved, next_epoch((saved.epoch_label,), now, self._zone))
             session = SavedSession(session_id, key, now.astimezone(UTC))
             self._replace(msgspec.structs.replace(saved, sessions=(*saved.sessions, session)))
             forget_rotation(self._files, self.tenant)
@@ -249,7 +255,7 @@ class Keyring:
         """
         with self._lock:
             name = next_epoch((*taken, self._saved.epoch_label), now, self._zone)
-            self._replace(_with_new_epoch(self._saved, name))
+            self._replace(with_new_epoch(self._saved, name))
         return name
 
     def ask_rotation(self) -> None:
@@ -259,8 +265,7 @@ class Keyring:
     def follow(self, keys: RecoveredKeys, recovery: RecipientPublic, record: bytes, now: datetime) -> None:
         """Go over to another recovery key, to which everything is sealed anew, with a new epoch. `settle` must follow.
 
-        This one write decides: a crash before it leaves everything with the old key, after it with the new one. A
-        new epoch, since whoever has the old shares and an old copy of the vault opens those that there were.
+        This one write decides: a crash before it leaves everything with the old key, after it with the new one.
 
         Args:
             keys: Opened with the recovery key in force.
@@ -272,14 +277,8 @@ class Keyring:
             DamageError: An epoch's key object does not open; it would be lost to the new key.
         """
         with self._lock:
-            if keys.recovery_public.fingerprint != self.recovery_public.fingerprint:
-                raise KeyringError(
-                    "the shares are not of the recovery key in force", "use the newest set of shares"
-                )
-            objects = keys.sealed_to(recovery)
-            saved = msgspec.structs.replace(self._saved, recovery_public=recovery.to_bytes())
-            saved = _with_new_epoch(saved, next_epoch((*keys.epochs, saved.epoch_label), now, self._zone))
-            self._replace(msgspec.structs.replace(saved, unplaced=(*saved.unplaced, *objects, record)))
+            name = next_epoch((*keys.epochs, self._saved.epoch_label), now, self._zone)
+            self._replace(following(self._saved, keys, recovery, record, name))
 
     def draw_session(self) -> Session:
         """Draw a session key that is kept nowhere yet, sealed to the current epoch; `erase` keeps it."""
@@ -288,7 +287,7 @@ class Keyring:
 
     def erase(
         self, sessions: Collection[bytes], *, doomed: Collection[ObjectName], objects: Sequence[bytes],
-        session: Session, kept: Collection[tuple[bytes, ObjectKind, bytes]], now: datetime,
+        session: Session, kept: Collection[KeptObject], now: datetime,
     ) -> None:
         """Forget sessions, and take upon itself to destroy key objects. `settle` must follow.
 
@@ -303,17 +302,10 @@ class Keyring:
                 session's key was.
         """
         with self._lock:
-            saved, wanted = self._saved, set(kept)
-            gone = {session.id: session for session in saved.sessions if session.id in sessions}
-            fresh = [_kept(gone[session], kind, object_id) for session, kind, object_id in kept if session in gone]
-            saved = msgspec.structs.replace(
-                saved, sessions=tuple(s for s in saved.sessions if s.id not in gone),
-                kept=(*(k for k in saved.kept if (k.session_id, k.kind, k.object_id) in wanted), *fresh),
-                unplaced=(*saved.unplaced, *objects), doomed=(*saved.doomed, *doomed),
-                pending=(SavedSession(session.session_id, session.key, now.astimezone(UTC)),),
-            )
+            pending = SavedSession(session.session_id, session.key, now.astimezone(UTC))
+            saved = erasing(self._saved, sessions, doomed=doomed, objects=objects, pending=pending, kept=kept)
             replace(self._files, saved, self._local_key)
-            self._saved = saved
+            self._take(saved)
 
     def settle(self, store: ObjectStore) -> None:
         """Finish a rotation or an erasure, also one that was interrupted; harmless at any time. Only the writer may.
@@ -331,8 +323,7 @@ class Keyring:
                 if store.has(ref):
                     destroy_durably(self._files, store.path(ref))
             if saved.unplaced or saved.pending:
-                sessions = (*saved.sessions, *saved.pending)
-                self._replace(msgspec.structs.replace(saved, unplaced=(), pending=(), sessions=sessions))
+                self._replace(settled(saved))
 
     def prune(self, now: datetime, *, history_days: int, needed: Collection[bytes]) -> int:
         """Forget sessions older than the history that new deltas do not need; return how many.
@@ -341,39 +332,24 @@ class Keyring:
             history_days: 0 for a closed history: only what is needed stays.
             needed: Session ids that the newest points are read with.
         """
-        oldest = now - timedelta(days=history_days)
         with self._lock:
-            sessions = self._saved.sessions
-            kept = tuple(s for s in sessions if s.id in needed or (history_days and s.created_at >= oldest))
-            single = tuple(
-                k for k in self._saved.kept if k.session_id in needed or (history_days and k.created_at >= oldest)
-            )
-            if len(kept) < len(sessions) or len(single) < len(self._saved.kept):
-                self._replace(msgspec.structs.replace(self._saved, sessions=kept, kept=single))
-        return len(sessions) - len(kept)
+            before = self._saved
+            saved = pruned(before, needed, now - timedelta(days=history_days) if history_days else None)
+            if saved != before:
+                self._replace(saved)
+        return len(before.sessions) - len(saved.sessions)
 
     def _replace(self, saved: SavedKeyring) -> None:
         """Save first: what could not be written was never handed out."""
         save(self._files, saved, self._local_key)
+        self._take(saved)
+
+    def _take(self, saved: SavedKeyring) -> None:
         self._saved = saved
+        self._kept = {(ObjectKind(kept.kind), kept.object_id): kept.key for kept in saved.kept}
 
     def __repr__(self) -> str:
         return f"Keyring({self.tenant})"
-
-
-def _with_new_epoch(saved: SavedKeyring, label: str) -> SavedKeyring:
-    """Return a keyring with a new epoch's key pair, whose seed is sealed to the recovery key and forgotten."""
-    seed = new_seed()
-    public = RecipientSecret(seed).public.to_bytes()
-    sealed = seal_key(
-        KeyRole.EPOCH, seed, RecipientPublic(saved.recovery_public), tenant=TenantId(saved.tenant),
-        key_id=secrets.token_bytes(ID_BYTES), label=label, public=public,
-    )
-    return msgspec.structs.replace(saved, epoch_label=label, epoch_public=public, epoch_object=sealed)
-
-
-def _kept(session: SavedSession, kind: ObjectKind, object_id: bytes) -> SavedKept:
-    return SavedKept(session.id, kind, object_id, object_key(session.key, object_id, kind), session.created_at)
 
 
 def _already(tenant: TenantId) -> RefusedError:

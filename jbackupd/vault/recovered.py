@@ -13,7 +13,7 @@ from jbackupd.format.key import KeyObject, KeyRole, RecoveredChain, decode_key
 from jbackupd.format.keyrecord import KeyRecord
 from jbackupd.model.errors import DamageError, JbackupdError, KeyMissingError, KeyringError
 from jbackupd.model.ids import ObjectKind, ObjectName, ObjectRef, TenantId
-from jbackupd.vault.keyhistory import Verifiers, recoveries, recovery_change, superseded
+from jbackupd.vault.keyhistory import Verifiers, erasure, erasures, recoveries, recovery_change, superseded
 from jbackupd.vault.store import ObjectStore
 
 
@@ -23,11 +23,13 @@ class Opened:
 
     Attributes:
         keys: Session keys by session id.
+        erased: How many do not open since their epoch was erased.
         damaged: What does not open, each with the reason; key objects that were not readable at all first.
     """
 
     keys: Mapping[bytes, bytes] = field(repr=False)
     damaged: tuple[JbackupdError, ...]
+    erased: int = 0
 
 
 class RecoveredKeys:
@@ -37,15 +39,18 @@ class RecoveredKeys:
         chain: The opened chain.
         damaged: Why key objects could not be read; a key that is missing may be in one of them.
         successor: The record of the newest recovery key, if the shares are of an earlier one.
+        erased: Fingerprints of epochs that were erased, as records say.
     """
 
     def __init__(
-        self, chain: RecoveredChain, damaged: Sequence[JbackupdError] = (), successor: KeyRecord | None = None
+        self, chain: RecoveredChain, damaged: Sequence[JbackupdError] = (), successor: KeyRecord | None = None,
+        erased: Collection[bytes] = (),
     ) -> None:
         self._chain = chain
         self._hash = ContentHash(chain.tenant_secret)
         self.damaged = tuple(damaged)
         self.successor = successor
+        self._erased = erased
 
     @classmethod
     def from_seed(cls, seed: bytes, tenant: TenantId, key_objects: Iterable[bytes]) -> RecoveredKeys:
@@ -99,7 +104,8 @@ class RecoveredKeys:
         changes = recoveries((key for key in found if key.tenant == tenant), verifiers)
         successor = changes[-1] if changes and recovery_change(changes[-1]).recovery != own else None
         try:
-            return cls(RecoveredChain(seed, tenant, found), damaged, successor)
+            gone = {erasure(record).epoch for record in erasures(found, verifiers)}
+            return cls(RecoveredChain(seed, tenant, found), damaged, successor, gone)
         except KeyringError:
             if successor is not None and own in {recovery_change(change).before for change in changes}:
                 raise superseded(successor) from None
@@ -150,6 +156,10 @@ class RecoveredKeys:
         if self.successor is not None:
             raise superseded(self.successor)
 
+    def kept(self) -> Mapping[tuple[ObjectKind, bytes], bytes]:
+        """Return the kept keys of single objects, by kind and id; damaged key objects only cost what is in them."""
+        return self._chain.kept()
+
     @property
     def epochs(self) -> tuple[str, ...]:
         """The names of the epochs that these keys open."""
@@ -180,13 +190,16 @@ class RecoveredKeys:
     def open_all(self) -> Opened:
         """Try every session; what does not open is told, not raised."""
         keys: dict[bytes, bytes] = {}
-        damaged = list(self.damaged)
+        damaged, erased = list(self.damaged), 0
         for session_id in self._chain.sessions:
             try:
                 keys[session_id] = self.session_key(session_id)
             except (KeyMissingError, DamageError) as error:
-                damaged.append(error)
-        return Opened(keys, tuple(damaged))
+                if isinstance(error, KeyMissingError) and self._chain.epoch_of(session_id) in self._erased:
+                    erased += 1
+                else:
+                    damaged.append(error)
+        return Opened(keys, tuple(damaged), erased)
 
     def __repr__(self) -> str:
         return "RecoveredKeys(...)"

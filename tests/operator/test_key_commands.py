@@ -29,7 +29,8 @@ def test_show_counts_keys_without_opening_any(backed):
 def test_two_shares_prove_that_they_open_every_key(backed):
     document = backed.document("key", "recover", "imari", *given(share(backed, 1), share(backed, 3)))
     assert document == {
-        "schema": 1, "tenant": "imari", "shares": 2, "sessions_opened": 1, "damaged": [], "kept": False,
+        "schema": 1, "tenant": "imari", "shares": 2, "sessions_opened": 1, "sessions_erased": 0, "damaged": [],
+        "kept": False,
     }
 
 

@@ -266,3 +266,39 @@ def test_a_retained_point_that_cannot_be_read_is_not_lost_unasked(kept_for_years
         file.write(data)
     erase(town, *give_up(2))
     check_day(town, 1, "own1")
+
+
+def test_a_keyring_made_anew_after_an_erasure_goes_on_with_what_was_kept(kept_for_years):
+    town = kept_for_years
+    erase(town, *give_up(1, 2))
+    (record,) = town.document("key", "show", "imari")["erasures"]
+    shutil.rmtree(town.path("state/keyring"))
+    shutil.rmtree(town.path("state/catalog"))
+    recovered = town.document("key", "recover", "imari", *given(town, 1, 3), "--keep")
+    assert (recovered["kept"], recovered["sessions_erased"]) == (True, 3)
+    take(town, 7)
+    assert town.run("verify", "--full").returncode == 0
+    for day in range(3, 8):
+        check_day(town, day, f"own{day}")
+    assert not set(record["key_objects_destroyed"]) & set(os.listdir(town.path("state/vaults/imari/keys")))
+
+
+@pytest.mark.parametrize("loss", ["missing", "damaged"])
+def test_nothing_is_erased_while_a_pack_is_missing_or_damaged(kept_for_years, loss):
+    town = kept_for_years
+    packs = [os.path.join(at, n) for at, _, names in os.walk(town.path("state/vaults/imari/packs")) for n in names]
+    path = max(packs, key=os.path.getsize)
+    with open(path, "rb") as file:
+        data = file.read()
+    os.remove(path)
+    if loss == "damaged":
+        with open(path, "wb") as file:
+            file.write(data[:-300] + bytes(300))
+    erase(town, *give_up(1), expected=4)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "wb") as file:
+        file.write(data)
+    for day in range(1, DAYS + 1):
+        check_day(town, day, f"own{day}")
+    erase(town, *give_up(1))
+    check_day(town, 2, "after")

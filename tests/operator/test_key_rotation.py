@@ -140,7 +140,7 @@ def test_a_rehearsal_is_dated_and_a_failed_one_too(backed):
     document = backed.document("key", "rehearse", "imari", *given(backed, 1, 2))
     assert document == {
         "schema": 1, "tenant": "imari", "recovery_key": backed.document("key", "show", "imari")["recovery_key"],
-        "set": made["set"], "shares": 2, "sessions_opened": 1, "damaged": [],
+        "set": made["set"], "shares": 2, "sessions_opened": 1, "sessions_erased": 0, "damaged": [],
     }
     last = backed.document("key", "show", "imari")["last_rehearsal"]
     assert (last["set"], last["shares"]) == (made["set"], [1, 2])
