@@ -9,31 +9,21 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import date
 from time import monotonic
 
-from benchmarks.aims import verdicts
 from benchmarks.bounds import BOUNDS, Bound
-from benchmarks.child import ProgramError, floor_bytes
+from benchmarks.child import ProgramError
 from benchmarks.data import Data
 from benchmarks.kinds import KINDS, Kind, Size
-from benchmarks.machine import busy_line, filesystem_of, machine_line
-from benchmarks.picture import draw, lines_of
+from benchmarks.machine import busy_line, filesystem_of
 from benchmarks.programs import PROGRAMS, Jbackupd, Program, programs
+from benchmarks.report import Setting, report, write
 from benchmarks.runner import Comparison, Run
-from benchmarks.table import aims_table, comparison_table, put_section
-from benchmarks.tools import HERE
-from benchmarks.units import exact
 
-RESULTS = os.path.join(HERE, "benchmarks", "RESULTS.md")
 NAMES = [kind.name for kind in KINDS]
 PROGRAM_NAMES = [kind.name for kind in PROGRAMS]
 ROOM = 12
 """Times the data of one day that a kind may need: live folder, repositories, a restored copy, archives."""
-OPENING = """# Results
-
-Written by `python -m benchmarks --write`. What is measured, and how: `docs/design/0003-measuring.md`.
-"""
 
 
 def main() -> int:
@@ -43,29 +33,34 @@ def main() -> int:
     bounds = [made() for made in BOUNDS]
     named = {Jbackupd.name, *(arguments.program or PROGRAM_NAMES)}
     rivals = [program for program in programs(full=arguments.full) if program.name in named]
-    kinds = [kind for kind in KINDS if kind.name in (arguments.only or NAMES) and _size(arguments, kind).megabytes]
-    comparisons = []
-    with _data(arguments) as data, suppress(KeyboardInterrupt):
-        for number, kind in enumerate(kinds):
-            comparisons.append(_measure(arguments, data, kind, rivals, bounds))
-            if not arguments.data and kind.maker not in {later.maker for later in kinds[number + 1 :]}:
-                data.forget(kind, _size(arguments, kind))
-    if len(comparisons) < len(kinds):
-        _say(f"stopped: the report has {len(comparisons)} of {len(kinds)} kinds of data")
+    comparisons = _comparisons(arguments, rivals, bounds)
     if not comparisons:
         return 1
-    minutes = (monotonic() - begun) / 60
-    section = "full" if arguments.full else "quick"
-    report = "\n\n".join((
-        _circumstances(arguments, rivals, bounds, busy, minutes), "### Aims", aims_table(verdicts(comparisons)),
-        *map(comparison_table, comparisons),
-    ))
-    print(report)
+    setting = Setting(
+        section="full" if arguments.full else "quick", command=_command(arguments), rounds=arguments.rounds,
+        minutes=(monotonic() - begun) / 60, filesystem=filesystem_of(_folder(arguments, Size(400, 1))), busy=busy,
+        programs=rivals, bounds=bounds,
+    )
+    print(report(setting, comparisons))
     if arguments.write:
-        where = f"New bytes a day, logarithmic scale; {date.today()}, {section} run on {machine_line()}"
-        picture = draw(lines_of(comparisons), where)
-        _write(report, section, picture)
+        write(setting, comparisons)
     return 0 if all(found.whole for found in comparisons) else 1
+
+
+def _comparisons(
+    arguments: argparse.Namespace, rivals: Sequence[Program], bounds: Sequence[Bound],
+) -> list[Comparison]:
+    """Measure every kind; Control-C ends it with those that are done."""
+    kinds = [kind for kind in KINDS if kind.name in (arguments.only or NAMES) and _size(arguments, kind).megabytes]
+    done: list[Comparison] = []
+    with _data(arguments) as data, suppress(KeyboardInterrupt):
+        for number, kind in enumerate(kinds):
+            done.append(_measure(arguments, data, kind, rivals, bounds))
+            if not arguments.data and kind.maker not in {later.maker for later in kinds[number + 1 :]}:
+                data.forget(kind, _size(arguments, kind))
+    if len(done) < len(kinds):
+        _say(f"stopped: the report has {len(done)} of {len(kinds)} kinds of data")
+    return done
 
 
 def _measure(
@@ -109,47 +104,12 @@ def _folder(arguments: argparse.Namespace, size: Size) -> str:
     return shared if roomy else tempfile.gettempdir()
 
 
-def _circumstances(
-    arguments: argparse.Namespace, rivals: Sequence[Program], bounds: Sequence[Bound], busy: str | None, minutes: float,
-) -> str:
-    """Return machine, date, command and versions as a list."""
-    command = " ".join(["python -m benchmarks", "--full" if arguments.full else "--quick",
-                        *(f"--only {name}" for name in arguments.only),
-                        *(f'--program "{name}"' for name in arguments.program),
-                        *([f"--megabytes {arguments.megabytes}"] if arguments.megabytes else [])])
-    folder = filesystem_of(_folder(arguments, Size(400, 1)))
-    lines = [
-        f"{date.today()}, `{command}`, {minutes:.0f} minutes",
-        machine_line(),
-        f"repositories on {folder}; the data is in the page cache",
-        *(f"{program.name}: {_version(program)}, {program.how}" for program in rivals),
-        *(f"{bound.name}: {bound.version() if bound.available() else 'not installed'}" for bound in bounds),
-        f"medians of all days, of {arguments.rounds} first copies by jbackupd, restic auto and borg zstd,3, and of "
-        f"{arguments.rounds} restores of the newest day",
-        f"memory below {exact(floor_bytes())} cannot be seen",
-        *([f"**{busy}**"] if busy else []),
-    ]
-    listed = "\n".join(f"* {line}" for line in lines)
-    return (
-        f"{listed}\n\n× is times jbackupd's figure: above 1 the other needs more. Bounds, in italics, are no backups. "
-        "Seconds hold the start of each program, which weighs more the smaller the data is."
-    )
-
-
-def _version(program: Program) -> str:
-    return program.version() if program.available() else "not installed"
-
-
-def _write(report: str, section: str, picture: str) -> None:
-    with open(os.path.join(os.path.dirname(RESULTS), f"{section}.svg"), "w", encoding="utf-8") as file:
-        file.write(picture)
-    document = OPENING
-    if os.path.exists(RESULTS):
-        with open(RESULTS, encoding="utf-8") as file:
-            document = file.read()
-    with open(RESULTS, "w", encoding="utf-8") as file:
-        text = f"## {section.capitalize()} run\n\n![Bytes a day]({section}.svg)\n\n{report}"
-        file.write(put_section(document, section, text))
+def _command(arguments: argparse.Namespace) -> str:
+    """Return what to type for the same run."""
+    return " ".join(["python -m benchmarks", "--full" if arguments.full else "--quick",
+                     *(f"--only {name}" for name in arguments.only),
+                     *(f'--program "{name}"' for name in arguments.program),
+                     *([f"--megabytes {arguments.megabytes}"] if arguments.megabytes else [])])
 
 
 def _say(text: str) -> None:

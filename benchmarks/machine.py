@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 import time
+
+from benchmarks.tools import HERE
 
 
 def machine_line() -> str:
@@ -13,6 +16,15 @@ def machine_line() -> str:
     cores = len(os.sched_getaffinity(0))
     return f"{_processor()}, {cores} cores, {memory / 2**30:.1f} GiB, {platform.system()} {platform.release()}, " \
            f"Python {platform.python_version()}"
+
+
+def revision() -> str:
+    """Return the commit that is measured, to be put after a comma; nothing outside a clone."""
+    try:
+        found = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=HERE, capture_output=True, text=True)
+    except FileNotFoundError:
+        return ""
+    return f", commit {found.stdout.strip()}" if found.returncode == 0 else ""
 
 
 def busy_line() -> str | None:

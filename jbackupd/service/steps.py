@@ -216,5 +216,6 @@ def _not_whole(stored: StoredPoint, result: RestoreResult) -> JbackupdError:
         return first
     return type(first)(
         to_translate("{count} files of {point} were not restored; the first: {reason}"), "{advice}",
-        count=len(result.problems) + result.problems_more, point=stored.label, reason=str(first), advice=first.render(first.hint),
+        count=len(result.problems) + result.problems_more, point=stored.label, reason=str(first),
+        advice=first.render(first.hint),
     )
