@@ -143,6 +143,11 @@ class Catalog:
                     connection.execute("DELETE FROM frames WHERE pack = ?", row)
                     connection.execute("DELETE FROM packs WHERE id = ?", row)
 
+    def forget_indexes(self, names: Collection[ObjectName]) -> None:
+        """Forget that packs are listed by indexes that are no longer in the vault; the next point lists them anew."""
+        with self.transaction() as connection:
+            connection.executemany("UPDATE packs SET indexed = NULL WHERE indexed = ?", ((name,) for name in names))
+
     def packs(self) -> dict[ObjectName, ObjectName | None]:
         """Return every known pack with the index that lists it."""
         with self.reading() as connection:

@@ -60,7 +60,8 @@ class Versions:
         """
         wanted = reference_of(self._sequence)
         version = None if wanted is None else self._table.find(self._dataset, path, wanted)
-        if version is not None:
+        # Retention may have removed what lay at that point.
+        if version is not None and self._closures.has(version.extents):
             return _as_reference(version)
         if earlier is None or earlier.type is not EntryType.FILE or earlier.size < LARGE_BYTES:
             return whole(earlier)

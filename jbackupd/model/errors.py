@@ -201,6 +201,12 @@ class NotFoundError(JbackupdError):
     code = "not-found"
 
 
+class RemovedError(NotFoundError):
+    """A point's content was given up here by its retention; there is a record of it."""
+
+    code = "removed"
+
+
 class NoDaemonError(NotFoundError):
     """No daemon answers for this state folder."""
 

@@ -19,6 +19,7 @@ from jbackupd.model.errors import DamageError, JbackupdError, KeyMissingError
 from jbackupd.model.ids import ObjectKind, ObjectName, ObjectRef, TenantId
 from jbackupd.vault.decoding import SessionKeys
 from jbackupd.vault.erased import moved_here
+from jbackupd.vault.expiry import moved_packs
 from jbackupd.vault.store import ObjectStore
 
 _BATCH = 64
@@ -55,13 +56,16 @@ def reconcile(
             only where no index lists the pack.
     """
     known = catalog.packs()
-    present = set(store.names(ObjectKind.PACK)) - moved_here(store).keys()
+    superseded = moved_here(store).keys() | moved_packs(store, lenient=True).keys()
+    present = set(store.names(ObjectKind.PACK)) - superseded
     forgotten = known.keys() - present
     catalog.forget_packs(forgotten)
     unknown = present - known.keys()
     scan = _Scan(store, keys, tenant)
     known_indexes = {index for index in known.values() if index is not None}
-    for name in store.names(ObjectKind.INDEX):
+    indexes = store.names(ObjectKind.INDEX)
+    catalog.forget_indexes(known_indexes.difference(indexes))
+    for name in indexes:
         if name not in known_indexes:
             packs = [pack for pack in scan.index(name) if pack.name in present]
             # Frames alone for now: the trailers add the chunks below.

@@ -63,6 +63,17 @@ class ObjectStore:
         self._make_spread_folder(ref)
         rename_durably(self.files, synced_path, self.path(ref))
 
+    def remove(self, refs: Iterable[ObjectRef]) -> None:
+        """Remove objects that nobody needs; durable when this returns. What is gone already is passed over."""
+        folders = set()
+        for ref in refs:
+            if self.has(ref):
+                self.files.remove(self.path(ref))
+            folders.add(posixpath.dirname(self.path(ref)))
+        for folder in sorted(folders):
+            if self.files.exists(folder):
+                self.files.sync_folder(folder)
+
     def has(self, ref: ObjectRef) -> bool:
         """Tell whether an object is there under its final name."""
         return self.files.exists(self.path(ref))

@@ -34,6 +34,7 @@ from jbackupd.model.ids import (
 )
 from jbackupd.model.records import Extent, TreeEntry
 from jbackupd.vault.erased import explained
+from jbackupd.vault.expiry import removed_error, removed_points
 from jbackupd.vault.keyring import KeySource
 from jbackupd.vault.reader import FrameReader
 from jbackupd.vault.reading import Reading
@@ -114,18 +115,15 @@ class PointList:
         return points
 
     def find(self, selector: PointSelector) -> StoredPoint:
-        """Return the selected point; a damaged older one is no hindrance.
+        """Return the selected point; a damaged older one is no hindrance, and removed ones are passed over.
 
         Raises:
             NotFoundError: There is none; the hint names what there is.
+            RemovedError: It was named by its number, and its content was given up here.
             DamageError: A damaged point may be the one that is meant: only a sequence number is safe then.
         """
         points = self.listed(selector.dataset)
-        found = [
-            point for point in points
-            if selector.sequence in (None, point.header.sequence)
-            and (selector.before is None or point.header.taken_at < selector.before)
-        ]
+        found = self._selected(selector, points)
         if not found or (selector.sequence is None and not self._is_newest(found[-1], points)):
             self._raise_damage()
         if found:
@@ -138,6 +136,19 @@ class PointList:
             "{dataset} has no such point", "its points are {first} to {last}; see 'jbackupd points list'",
             dataset=selector.dataset, first=points[0].header.sequence, last=points[-1].header.sequence,
         )
+
+    def _selected(self, selector: PointSelector, points: list[StoredPoint]) -> list[StoredPoint]:
+        removed = removed_points(self.store, self.verifiers, lenient=True)
+        if selector.sequence is not None:
+            found = [point for point in points if point.header.sequence == selector.sequence]
+            for point in found:
+                if point.name in removed:
+                    raise removed_error(point.label, removed[point.name])
+            return found
+        return [
+            point for point in points
+            if point.name not in removed and (selector.before is None or point.header.taken_at < selector.before)
+        ]
 
     def _is_newest(self, chosen: StoredPoint, points: list[StoredPoint]) -> bool:
         """Tell whether no damaged point can lie between a chosen one and the next readable one, or the end."""
