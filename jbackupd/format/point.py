@@ -224,11 +224,28 @@ def needed_after(needed: Iterable[ObjectRef], header: PointHeader) -> set[Object
     Raises:
         FormatError: The difference does not apply: it adds what is there or removes what is not.
     """
-    before = set(needed)
+    after = set(needed)
+    step_on(after, header)
+    return after
+
+
+def step_on(needed: set[ObjectRef], header: PointHeader) -> None:
+    """Make what a point's predecessor needs into what the point needs, in place.
+
+    Raises:
+        FormatError: The difference does not apply; the set is as it was.
+    """
     added, removed = set(header.added), set(header.removed)
-    if added & before or removed - before or added & removed:
+    if not added.isdisjoint(needed) or not removed <= needed or not added.isdisjoint(removed):
         raise FormatError("the point's object list does not continue its predecessor's")
-    return (before | added) - removed
+    needed |= added
+    needed -= removed
+
+
+def step_back(needed: set[ObjectRef], header: PointHeader) -> None:
+    """Undo `step_on`: make what a point needs into what its predecessor needs, in place."""
+    needed.difference_update(header.added)
+    needed.update(header.removed)
 
 
 def _header_from_raw(raw: _RawHeader) -> PointHeader:

@@ -16,7 +16,6 @@ from jbackupd.format.point import (
     PointHeader,
     body_commitment,
     decode_point,
-    needed_after,
     open_body,
     verify_point,
 )
@@ -36,6 +35,7 @@ from jbackupd.model.records import Extent, TreeEntry
 from jbackupd.vault.erased import explained
 from jbackupd.vault.expiry import removed_error, removed_points
 from jbackupd.vault.keyring import KeySource
+from jbackupd.vault.needs import Needs
 from jbackupd.vault.reader import FrameReader
 from jbackupd.vault.reading import Reading
 from jbackupd.vault.store import ObjectStore
@@ -67,6 +67,7 @@ class PointList:
         self.store = store
         self.verifiers = verifiers
         self._read: dict[ObjectName, StoredPoint] = {}
+        self._needs: dict[DatasetId, Needs] = {}
         self.damaged: dict[ObjectName, JbackupdError] = {}
         """Points that could not be read at the last look, with the reason of each."""
 
@@ -164,14 +165,12 @@ class PointList:
         Raises:
             NotFoundError: There is no such point.
         """
-        needed: set[ObjectRef] = set()
         if sequence == 0:
-            return needed
-        for point in self.chain(dataset):
-            needed = needed_after(needed, point.header)
-            if point.header.sequence == sequence:
-                return needed
-        raise NotFoundError("{dataset} has no point {sequence}", dataset=dataset, sequence=sequence)
+            return set()
+        chain = self.chain(dataset)
+        if not 0 < sequence <= len(chain):
+            raise NotFoundError("{dataset} has no point {sequence}", dataset=dataset, sequence=sequence)
+        return self._needs.setdefault(dataset, Needs()).at(chain, sequence)
 
     def _all(self) -> list[StoredPoint]:
         names = self.store.names(ObjectKind.POINT)
