@@ -81,7 +81,7 @@ def run_backup(
     reader = FrameReader(vault.store, vault.catalog, vault.keys, tenant=vault.tenant, cache_bytes=BASES_BYTES)
     encoder = Encoder(reader, writer, closures, budget, like=versions.like, preset=preset)
     taking = Taking(
-        vault, encoder, closures=closures, budget=budget, earlier=EarlierTree(open_previous(vault, chain)),
+        vault, encoder, closures=closures, budget=budget, earlier=EarlierTree(open_previous(vault, chain), closures),
         versions=versions, progress=progress,
     )
 

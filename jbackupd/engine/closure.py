@@ -75,6 +75,14 @@ class Closures:
                 self._known[extent.frame] = known
         return known
 
+    def lost(self, frames: Collection[FrameId]) -> set[FrameId]:
+        """Return those of the frames for which something is not in the catalog; many are looked up at once."""
+        try:
+            find_all(self._catalog, frames)
+        except MissingObjectError:
+            return {frame for frame in frames if not self.has([Extent(frame, 0, 1)])}
+        return set()
+
     def has(self, extents: Iterable[Extent]) -> bool:
         """Tell whether everything that these extents need is in the catalog."""
         try:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from itertools import islice
 
+from jbackupd.engine.closure import Closures
+from jbackupd.format.tree import TreeRecord
 from jbackupd.model.errors import DamageError, KeyMissingError
-from jbackupd.model.records import EntryType, TreeEntry
+from jbackupd.model.ids import FrameId
+from jbackupd.model.records import EntryType
+from jbackupd.sources.port import SourceItem
 from jbackupd.vault.vault import OpenPoint, StoredPoint, Vault
 
 RACY_NS = 2_000_000_000
 """A file touched later than this before a run began may have changed again within its clock's grain."""
+BATCH = 1000
+"""Records that are looked up together: some 600 KB."""
 
 
 class EarlierTree:
@@ -17,28 +23,67 @@ class EarlierTree:
 
     Args:
         point: The previous point, or none; one that cannot be read counts as none, since it only saves work.
+        closures: Tells what the vault has lost: that is read and stored again, unchanged or not.
     """
 
-    def __init__(self, point: OpenPoint | None) -> None:
+    def __init__(self, point: OpenPoint | None, closures: Closures) -> None:
         self._begun_ns = 0 if point is None else int(point.header.begun_at.timestamp() * 1e9) - RACY_NS
-        self._entries = iter(()) if point is None else _readable(point)
-        self._current = next(self._entries, None)
+        self._records = iter(()) if point is None else point.records()
+        self._closures = closures
+        self._batch: list[tuple[bytes, TreeRecord]] = []
+        self._position = 0
+        self._whole: set[FrameId] = set()
+        self._lost: set[FrameId] = set()
 
-    def find(self, path: bytes) -> TreeEntry | None:
-        """Return the previous entry of a path; paths must be asked in ascending order."""
-        wanted = path.split(b"/")
-        while self._current is not None and self._current.path.split(b"/") < wanted:
-            self._current = next(self._entries, None)
-        return self._current if self._current is not None and self._current.path == path else None
+    def find(self, path: bytes) -> tuple[bytes, TreeRecord] | None:
+        """Return the previous record of a path and its bytes; paths must be asked once each, in ascending order."""
+        wanted: list[bytes] | None = None
+        while self._position < len(self._batch) or self._load():
+            found = self._batch[self._position]
+            if found[1].path == path:
+                self._position += 1
+                return found
+            wanted = wanted or path.split(b"/")
+            if found[1].path.split(b"/") > wanted:
+                break
+            self._position += 1
+        return None
 
-    def is_unchanged(self, entry: TreeEntry, earlier: TreeEntry) -> bool:
-        """Tell whether a file need not be read: same size, times and inode, and not racy."""
+    def is_unchanged(self, item: SourceItem, record: TreeRecord) -> bool:
+        """Tell whether a file need not be read: same size, times and inode, not racy, and not lost."""
         return (
-            earlier.type is EntryType.FILE
-            and (entry.size, entry.mtime_ns, entry.ctime_ns, entry.inode)
-            == (earlier.size, earlier.mtime_ns, earlier.ctime_ns, earlier.inode)
-            and max(entry.mtime_ns, entry.ctime_ns) < self._begun_ns
+            record.type == EntryType.FILE
+            and item.size == record.size and item.mtime_ns == record.mtime_ns
+            and item.ctime_ns == record.ctime_ns and item.inode == record.inode
+            and item.mtime_ns < self._begun_ns and item.ctime_ns < self._begun_ns
+            and (not self._lost or self._lost.isdisjoint(extent[0] for extent in record.extents))
         )
+
+    def has_same_record(self, item: SourceItem, record: TreeRecord) -> bool:
+        """Tell whether an item's record is the same bytes as before; of a file, whether it need not be read either."""
+        if (
+            item.type != record.type or item.mtime_ns != record.mtime_ns or item.ctime_ns != record.ctime_ns
+            or item.mode != record.mode or item.uid != record.uid or item.gid != record.gid
+        ):
+            return False
+        if record.type == EntryType.FILE:
+            return self.is_unchanged(item, record)
+        return item.inode == record.inode and item.target == record.target
+
+    def _load(self) -> bool:
+        """Read the next records, and look up what the vault has of their contents; false at the end."""
+        self._batch, self._position = [], 0
+        try:
+            for record in islice(self._records, BATCH):
+                self._batch.append(record)
+        except (DamageError, KeyMissingError):
+            self._records = iter(())  # as far as it can be read
+        frames = {FrameId(extent[0]) for _, record in self._batch for extent in record.extents}
+        frames -= self._whole
+        lost = self._closures.lost(frames)
+        self._lost |= lost
+        self._whole |= frames - lost
+        return bool(self._batch)
 
 
 def open_previous(vault: Vault, chain: list[StoredPoint]) -> OpenPoint | None:
@@ -49,11 +94,3 @@ def open_previous(vault: Vault, chain: list[StoredPoint]) -> OpenPoint | None:
         return vault.open_point(chain[-1])
     except (DamageError, KeyMissingError):
         return None
-
-
-def _readable(point: OpenPoint) -> Iterator[TreeEntry]:
-    """Yield entries as far as they can be read."""
-    try:
-        yield from point.entries()
-    except (DamageError, KeyMissingError):
-        return

@@ -5,7 +5,7 @@
     8       ...   records
 
 A record is a little endian u32 length and that many bytes of msgpack in its shortest form: an array
-in the order of `_RawEntry`. The last record is the array [count of entries]. An unchanged entry is the
+in the order of `TreeRecord`. The last record is the array [count of entries]. An unchanged entry is the
 same bytes as in the previous point. Entries are in strictly ascending order of their path components, compared as
 bytes; every entry's folder precedes it, unless it is at the top. The path is relative, its
 components joined by "/", none of them empty, "." or "..", none with a NUL.
@@ -33,11 +33,13 @@ TIMES_NS = range(-(1 << 63), 1 << 64)
 _COUNT_BEGIN = b"\x91"
 """An array of one, in msgpack: so the count is told from an entry. Trying both costs a fifth of the time."""
 _TYPES = {int(kind): kind for kind in EntryType}
-_FILE, _SYMLINK = int(EntryType.FILE), int(EntryType.SYMLINK)
+_FILE, _FOLDER, _SYMLINK = int(EntryType.FILE), int(EntryType.FOLDER), int(EntryType.SYMLINK)
 _LENGTH = struct.Struct("<I")
 
 
-class _RawEntry(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class TreeRecord(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
+    """An entry as its record has it: what a million entries are compared as, without a TreeEntry of each."""
+
     path: bytes
     type: int
     mode: int
@@ -51,8 +53,16 @@ class _RawEntry(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
     extents: list[tuple[bytes, int, int]]
     target: bytes
 
+    def entry(self) -> TreeEntry:
+        """Return the entry."""
+        return TreeEntry(
+            self.path, _TYPES[self.type], self.mode, self.uid, self.gid, self.mtime_ns, self.ctime_ns, self.inode,
+            self.size, self.digest,
+            tuple([Extent(FrameId(frame), offset, length) for frame, offset, length in self.extents]), self.target,
+        )
 
-_entry_decoder = msgspec.msgpack.Decoder(_RawEntry)
+
+_record_decoder = msgspec.msgpack.Decoder(TreeRecord)
 _encoder = msgspec.msgpack.Encoder()
 _count_decoder = msgspec.msgpack.Decoder(tuple[int])
 
@@ -77,7 +87,7 @@ def encode_entry(entry: TreeEntry) -> bytes:
     Raises:
         FormatError: No reader would take it.
     """
-    raw = _RawEntry(
+    raw = TreeRecord(
         entry.path, int(entry.type), entry.mode, entry.uid, entry.gid, entry.mtime_ns, entry.ctime_ns, entry.inode,
         entry.size, entry.digest, [(e.frame, e.offset, e.length) for e in entry.extents], entry.target,
     )
@@ -95,25 +105,39 @@ def _record(body: bytes) -> bytes:
 
 
 class _Order:
-    """Checks that paths ascend and that folders precede what is in them."""
+    """Checks that paths ascend and that folders precede what is in them.
+
+    Most entries lie in the folder of the entry before them: then only their last component is looked at.
+    """
 
     def __init__(self) -> None:
-        self._last: list[bytes] = []
-        self._folders: list[bytes] = []
+        self._folder = b""
+        self._name = b""
+        self._is_folder = False
         self.count = 0
 
-    def check(self, entry: TreeEntry) -> None:
-        parts = check_path(entry.path)
-        if parts <= self._last:
-            raise FormatError("the entries of a tree are not in order")
-        while self._folders and parts[: len(self._folders)] != self._folders:
-            self._folders.pop()
-        if len(parts) - 1 != len(self._folders):
-            raise FormatError("an entry of a tree is in a folder that the tree does not have")
-        if entry.type is EntryType.FOLDER:
-            self._folders = parts
-        self._last = parts
+    def check(self, path: bytes, *, is_folder: bool) -> None:
+        """Check the next entry.
+
+        Raises:
+            FormatError: It may not follow.
+        """
+        folder, _, name = path.rpartition(b"/")
+        if folder != self._folder or name <= self._name or (not folder and len(name) != len(path)):
+            self._check_parts(path)
+        elif name in {b".", b".."} or b"\0" in name or len(path) > PATH_BYTES_MAX:
+            check_path(path)
+        self._folder, self._name, self._is_folder = folder, name, is_folder
         self.count += 1
+
+    def _check_parts(self, path: bytes) -> None:
+        parts = check_path(path)
+        above = self._folder.split(b"/") if self._folder else []
+        last = [*above, self._name] if self._name else []
+        if parts <= last:
+            raise FormatError("the entries of a tree are not in order")
+        if parts[:-1] != (last if self._is_folder else above)[: len(parts) - 1]:
+            raise FormatError("an entry of a tree is in a folder that the tree does not have")
 
 
 class TreeEncoder:
@@ -126,13 +150,21 @@ class TreeEncoder:
         """Return the stream's begin."""
         return MAGIC
 
+    def note(self, path: bytes, *, is_folder: bool) -> None:
+        """Note which entry is next, for one whose record is made later or is there already.
+
+        Raises:
+            FormatError: It is out of order or not a possible one.
+        """
+        self._order.check(path, is_folder=is_folder)
+
     def add(self, entry: TreeEntry) -> bytes:
         """Return the next entry's bytes.
 
         Raises:
             FormatError: The entry is out of order or not a possible one.
         """
-        self._order.check(entry)
+        self.note(entry.path, is_folder=entry.type is EntryType.FOLDER)
         return encode_entry(entry)
 
     def end(self) -> bytes:
@@ -144,7 +176,8 @@ class TreeDecoder:
     """Reads a tree stream piece by piece; memory is bounded by the largest record."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        self._rest = bytearray()
+        self._wanted = 0
         self._order = _Order()
         self._begun = False
         self._ended = False
@@ -155,24 +188,45 @@ class TreeDecoder:
         Raises:
             FormatError: The stream is malformed.
         """
-        self._buffer += piece
-        position = 0
-        if not self._begun and len(self._buffer) >= len(MAGIC):
-            if self._buffer[: len(MAGIC)] != MAGIC:
+        for _, record in self.records(piece):
+            yield record.entry()
+
+    def records(self, piece: bytes) -> Iterator[tuple[bytes, TreeRecord]]:
+        """Yield the records that are complete with this piece, each as its bytes and as what they say.
+
+        Consume it wholly before the next.
+
+        Raises:
+            FormatError: The stream is malformed.
+        """
+        self._rest += piece
+        if len(self._rest) < self._wanted:
+            return
+        data, position = bytes(self._rest), 0
+        self._wanted = 0
+        if not self._begun and len(data) >= len(MAGIC):
+            if not data.startswith(MAGIC):
                 raise FormatError("a tree does not begin like a tree")
             self._begun, position = True, len(MAGIC)
-        while self._begun and len(self._buffer) - position >= _LENGTH.size:
-            (length,) = _LENGTH.unpack_from(self._buffer, position)
+        last = len(data) - _LENGTH.size if self._begun else -1
+        while position <= last:
+            (length,) = _LENGTH.unpack_from(data, position)
             if length > RECORD_BYTES_MAX:
                 raise FormatError("a tree's record is longer than one may be")
             end = position + _LENGTH.size + length
-            if end > len(self._buffer):
+            if end > len(data):
+                # A record of 64 MiB that comes in small pieces is not looked at again with each of them.
+                self._wanted = end - position
                 break
-            entry = self._entry(bytes(self._buffer[position + _LENGTH.size : end]))
+            body = data[position + _LENGTH.size : end]
+            if body[:1] == _COUNT_BEGIN or self._ended:
+                self._end(body)
+            else:
+                record = _decode(body)
+                self._order.check(record.path, is_folder=record.type == _FOLDER)
+                yield data[position:end], record
             position = end
-            if entry is not None:
-                yield entry
-        del self._buffer[:position]
+        self._rest = bytearray(data[position:])
 
     def finish(self) -> None:
         """Check that the stream ended as it must.
@@ -180,16 +234,12 @@ class TreeDecoder:
         Raises:
             FormatError: It was cut off.
         """
-        if not self._ended or self._buffer:
+        if not self._ended or self._rest:
             raise FormatError("a tree is cut off, or something follows its end")
 
-    def _entry(self, body: bytes) -> TreeEntry | None:
+    def _end(self, body: bytes) -> None:
         if self._ended:
             raise FormatError("something follows a tree's end")
-        if body[:1] != _COUNT_BEGIN:
-            entry = _decode_entry(body)
-            self._order.check(entry)
-            return entry
         try:
             (count,) = _count_decoder.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -197,23 +247,18 @@ class TreeDecoder:
         if count != self._order.count:
             raise FormatError("a tree has another number of entries than it says")
         self._ended = True
-        return None
 
 
-def _decode_entry(body: bytes) -> TreeEntry:
+def _decode(body: bytes) -> TreeRecord:
     try:
-        raw = _entry_decoder.decode(body)
+        record = _record_decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise FormatError("an entry of a tree is malformed") from error
-    _check_fields(raw)
-    return TreeEntry(
-        raw.path, _TYPES[raw.type], raw.mode, raw.uid, raw.gid, raw.mtime_ns, raw.ctime_ns, raw.inode, raw.size,
-        raw.digest, tuple([Extent(FrameId(frame), offset, length) for frame, offset, length in raw.extents]),
-        raw.target,
-    )
+    _check_fields(record)
+    return record
 
 
-def _check_fields(raw: _RawEntry) -> None:
+def _check_fields(raw: TreeRecord) -> None:
     """Check that fields are in range and fit each other; the path is judged together with its order.
 
     Raises:

@@ -19,7 +19,7 @@ from jbackupd.format.point import (
     open_body,
     verify_point,
 )
-from jbackupd.format.tree import TreeDecoder
+from jbackupd.format.tree import TreeDecoder, TreeRecord
 from jbackupd.model.errors import ChainError, DamageError, IdentityError, JbackupdError, KeyMissingError, NotFoundError
 from jbackupd.model.ids import (
     NO_OBJECT,
@@ -233,12 +233,17 @@ class OpenPoint:
         Raises:
             DamageError: The tree is damaged; what was yielded before is right as far as it goes.
         """
+        for _, record in self.records():
+            yield record.entry()
+
+    def records(self) -> Iterator[tuple[bytes, TreeRecord]]:
+        """Yield the tree's entries as records, each as its bytes and as what they say; raises as `entries`."""
         decoder = TreeDecoder()
         digest = self.content_hash.file_digest()
         with self.expect(self.body.tree) as reading:
             for piece in reading.read(self.body.tree):
                 digest.update(piece)
-                yield from decoder.feed(piece)
+                yield from decoder.records(piece)
         decoder.finish()
         if digest.digest() != self.body.tree_digest:
             raise DamageError("the tree of {point} is damaged", point=self.stored.label)
