@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jbackupd.cli import hold
 from jbackupd.cli.output import (
     Frame,
     error_document,
@@ -46,18 +47,27 @@ def points() -> None:
     """Group of commands."""
 
 
+for _command in (hold.hold, hold.unhold, hold.forecast):
+    points.add_command(_command)
+
+
 @points.command("list", help=_("List the points of a dataset, or of all."))
 @click.argument("dataset", required=False)
+@click.option("--removed", "with_removed", is_flag=True, help=_("also those that retention has given up"))
 @pass_frame
-def list_points(frame: Frame, dataset: str | None) -> int:
+def list_points(frame: Frame, dataset: str | None, with_removed: bool) -> int:
     """List points; needs no keys and no daemon. Exit code 4 when one is damaged; the others are listed."""
     from jbackupd.service.wiring import point_lists
     from jbackupd.vault.erased import erased_points
+    from jbackupd.vault.expiry import Removed, removed_points
+    from jbackupd.vault.holds import Hold, Holds
 
     wanted = DatasetId.parse(dataset) if dataset else None
     listed: list[StoredPoint] = []
     damaged: list[JbackupdError] = []
     erased: dict[ObjectName, datetime] = {}
+    removed: dict[ObjectName, Removed] = {}
+    holds: dict[ObjectName, Hold] = {}
     for point_list in point_lists(frame.settings(), wanted.tenant if wanted else None):
         for found in point_list.datasets() if wanted is None else [wanted]:
             readable = point_list.listed(found)
@@ -66,19 +76,30 @@ def list_points(frame: Frame, dataset: str | None) -> int:
         damaged += point_list.damaged.values()
         records = erased_points(point_list.store, point_list.verifiers)
         erased |= {name: record.made_at for name, record in records.items()}
+        removed |= removed_points(point_list.store, point_list.verifiers, lenient=True)
+        holds |= Holds(point_list.store).all()
     if wanted is not None and not listed and not damaged:
         raise NotFoundError("{dataset} has no point", "take one with 'jbackupd backup {dataset}'", dataset=wanted)
     zone = frame.settings().site.zone
+    listed = [point for point in listed if with_removed or point.name not in removed]
 
     def text() -> None:
         for point in listed:
             mark = "  " + _("incomplete") if point.header.incomplete else ""
             if point.name in erased:
                 mark += "  " + _("erased on {time}").format(time=show_time(erased[point.name], zone))
+            if point.name in removed:
+                mark += "  " + _("removed on {time}").format(time=show_time(removed[point.name].made_at, zone))
+            elif point.name in holds:
+                mark += "  " + _("held: {reason}").format(reason=holds[point.name].reason)
             click.echo(f"{point.label:<32}  {show_time(point.header.taken_at, zone)}  {point.header.site}{mark}")
 
     fields = [
-        header_fields(point) | {"erased_at": time_text(erased[point.name]) if point.name in erased else None}
+        header_fields(point) | {
+            "erased_at": time_text(erased[point.name]) if point.name in erased else None,
+            "removed_at": time_text(removed[point.name].made_at) if point.name in removed else None,
+            "held": holds[point.name].reason if point.name in holds else None,
+        }
         for point in listed
     ]
     frame.emit({"points": fields, "damaged": [error_document(error)["error"] for error in damaged]}, text)
@@ -93,11 +114,13 @@ def list_points(frame: Frame, dataset: str | None) -> int:
 def show(frame: Frame, point: str) -> None:
     """Show a point's clear part, and its statistics where this site has the keys."""
     from jbackupd.vault.erased import destroyed_objects, erased_points
+    from jbackupd.vault.expiry import where_now
 
     with opened_vault(frame, point) as (vault, stored):
         document = header_fields(stored)
         needed = vault.points.needed(stored.header.dataset, stored.header.sequence)
         needed -= destroyed_objects(vault.store, vault.points.verifiers)
+        needed = where_now(vault.store, needed)
         document["needed_objects"] = len(needed)
         document["needed_bytes"] = sum(vault.store.size(ref) for ref in needed)
         document["statistics"] = _statistics(vault, stored)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jbackupd.cli import reclaim
 from jbackupd.cli.output import Frame, pass_frame
 from jbackupd.model.errors import NotFoundError, UsageError
 from jbackupd.model.ids import ObjectKind, TenantId
@@ -22,6 +23,10 @@ _SHARES = re.compile(r"([0-9]{1,2})-of-([0-9]{1,2})")
 @click.group(help=_("Create a tenant's vault, look at it, rebuild its catalog."))
 def vault() -> None:
     """Group of commands."""
+
+
+for _command in (reclaim.reclaim, reclaim.freeze, reclaim.unfreeze, reclaim.usage):
+    vault.add_command(_command)
 
 
 @vault.command(help=_("Make a tenant's vault and keys; writes the shares of its recovery key into a folder."))

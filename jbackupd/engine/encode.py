@@ -18,6 +18,10 @@ from jbackupd.vault.writer import EncodedFrame, PackWriter
 WORKERS = 2
 AHEAD = 2
 """Closed drafts that may wait: at most 4 MiB each, with their bases."""
+POOR_PART = 0.5
+BASES_WORTH = 0.95
+"""Bases that save less than a twentieth are not worth it: as long as the frame is there they cannot go. Looked at only
+where a delta is long, so what resembles its base costs nothing more."""
 
 
 @dataclass(slots=True)
@@ -85,6 +89,10 @@ class Encoder:
         bases = choose_bases(draft, like=self._like, closure_of=self._closures.of, budget=self._budget)
         prefix = self._prefix(bases)
         encoding, payload = compress(data, prefix, preset=self._preset)
+        if encoding is Encoding.ZSTD_PREFIX and len(payload) > POOR_PART * len(data):
+            alone = compress(data, preset=self._preset)
+            if len(alone[1]) * BASES_WORTH <= len(payload):
+                encoding, payload = alone
         if encoding is not Encoding.ZSTD_PREFIX:
             bases = ()
         return EncodedFrame(draft.frame, payload, len(data), encoding, bases, tuple(draft.chunks))

@@ -9,6 +9,7 @@ from jbackupd.model.errors import ChainError, DamageError, ErasedError, Identity
 from jbackupd.model.ids import DatasetId, ObjectKind, ObjectRef
 from jbackupd.model.records import EntryType
 from jbackupd.vault.erased import destroyed_objects
+from jbackupd.vault.expiry import removed_points, where_now
 from jbackupd.vault.store import ObjectStore
 from jbackupd.vault.vault import PointList, StoredPoint, Vault
 
@@ -56,8 +57,8 @@ def verify_objects(
     """
     report = VerifyReport()
     needs = _needs(points, datasets, report)
-    # What was destroyed on purpose is not missing; points name it still.
-    wanted = set(needs.spans) - destroyed_objects(store, points.verifiers)
+    # What was destroyed or moved on purpose is not missing; points name it still.
+    wanted = where_now(store, needs.spans) - destroyed_objects(store, points.verifiers)
     if datasets is None:
         wanted |= {ObjectRef(kind, name) for kind in ObjectKind for name in store.names(kind)}
     else:
@@ -81,8 +82,11 @@ def verify_content(
     vault: Vault, stored: Iterable[StoredPoint], report: VerifyReport,
     *, progress: Callable[[int], None] = lambda _: None,
 ) -> None:
-    """Decode points wholly and compare every file with its digest; adds to a report."""
+    """Decode points wholly and compare every file with its digest; adds to a report. Removed points are passed over."""
+    removed = removed_points(vault.store, lenient=True)
     for point in stored:
+        if point.name in removed:
+            continue
         try:
             _verify_point(vault, point, report, progress)
         except ErasedError:
@@ -131,8 +135,9 @@ class _Needs:
 
 
 def _needs(points: PointList, datasets: Iterable[DatasetId] | None, report: VerifyReport) -> _Needs:
-    """Return what every readable point needs; note broken chains."""
+    """Return what every readable point needs that was not removed; note broken chains."""
     needs = _Needs()
+    removed = removed_points(points.store, lenient=True)
     for dataset in points.datasets() if datasets is None else datasets:
         try:
             points.chain(dataset)
@@ -142,8 +147,10 @@ def _needs(points: PointList, datasets: Iterable[DatasetId] | None, report: Veri
             pass  # The damaged point is found with the objects; the others still tell what they need.
         needed: set[ObjectRef] = set()
         for point in points.listed(dataset):
-            report.points += 1
             needed = (needed | set(point.header.added)) - set(point.header.removed)
+            if point.name in removed:
+                continue
+            report.points += 1
             for ref in needed:
                 needs.note(ref, dataset, point.header.sequence)
     return needs

@@ -13,6 +13,7 @@ from jbackupd.model.ids import DatasetId, SiteId, TenantId
 from jbackupd.model.texts import _
 from jbackupd.runtime.offload import Offload
 from jbackupd.service.board import Board
+from jbackupd.service.leases import reading
 from jbackupd.service.live import Live
 from jbackupd.service.log import Log
 from jbackupd.service.peers import PeerSet
@@ -86,10 +87,12 @@ class Elsewhere:
             if not await self._offload.disk(store.exists):
                 # This site never held anything of the tenant.
                 await self._offload.disk(store.create)
-            await fetch(
-                line, store, dataset.tenant, verifiers=self._live.verifiers, datasets=[dataset],
-                on_bytes=on_bytes, offload=self._offload.disk,
-            )
+            # What comes in is named by no point before all of it is here.
+            with reading(self._files.root, dataset.tenant):
+                await fetch(
+                    line, store, dataset.tenant, verifiers=self._live.verifiers, datasets=[dataset],
+                    on_bytes=on_bytes, offload=self._offload.disk,
+                )
         except JbackupdError as error:
             self._log.error(
                 _("{dataset}: unable to fetch it from {peer}: {reason}"), dataset=dataset, peer=site, reason=error

@@ -24,6 +24,7 @@ from jbackupd.restore.options import RestoreOptions, RestoreResult
 from jbackupd.restore.place import restore
 from jbackupd.runtime.offload import settled
 from jbackupd.service.counter import Counter, Restored
+from jbackupd.service.leases import reading
 from jbackupd.service.premises import Premises
 from jbackupd.settings.plan import CheckStep, DeskStep, InspectStep, RestoreStep, Step, UnlockStep
 from jbackupd.storage.beneath import Beneath
@@ -129,6 +130,10 @@ class SiteSteps:
         }
 
     def _restore(self, step: RestoreStep, stopped: threading.Event, tell: Tell) -> Mapping[str, Any]:
+        with reading(self._premises.files.root, self._plan.tenant):
+            return self._restore_leased(step, stopped, tell)
+
+    def _restore_leased(self, step: RestoreStep, stopped: threading.Event, tell: Tell) -> Mapping[str, Any]:
         vault, damaged = self._open_vault()
         stored = vault.points.find(PointSelector.parse(f"{step.dataset}@{step.point}"))
         target = self._data_folder(step, stored)

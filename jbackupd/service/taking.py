@@ -17,6 +17,7 @@ from jbackupd.policy.skip import references_to_keep
 from jbackupd.service.runner import Taken
 from jbackupd.sources.port import Source, UnreadableError
 from jbackupd.vault.commit import Authorship
+from jbackupd.vault.expiry import moved_packs
 from jbackupd.vault.keyring import Keyring
 from jbackupd.vault.vault import Vault
 
@@ -63,12 +64,13 @@ def take_point(
 def _needed_sessions(vault: Vault) -> set[bytes]:
     """Return the sessions without which the next points could not be made against the earlier ones."""
     sessions, packs = set(), set()
+    moved = moved_packs(vault.store, lenient=True)
     for dataset in vault.points.datasets():
         chain = vault.points.chain(dataset)
         for sequence in references_to_keep(len(chain)):
             sessions.add(chain[sequence - 1].header.session_id)
             needed = vault.points.needed(dataset, sequence)
-            packs |= {ref.name for ref in needed if ref.kind is ObjectKind.PACK}
+            packs |= {moved.get(ref.name, ref.name) for ref in needed if ref.kind is ObjectKind.PACK}
     return sessions | vault.catalog.sessions_of(packs)
 
 

@@ -20,6 +20,7 @@ from jbackupd.model.clock import SystemClock
 from jbackupd.model.errors import BusyError, ConfigError, FormatError, KeyMissingError, NotFoundError, StorageError
 from jbackupd.model.ids import DatasetId, ObjectKind, SiteId, TenantId, is_word
 from jbackupd.model.records import Preset
+from jbackupd.service.leases import reading
 from jbackupd.service.lock import state_lock
 from jbackupd.settings import schema
 from jbackupd.settings.schema import Dataset, Settings
@@ -226,7 +227,7 @@ def open_vault(settings: Settings, tenant: TenantId, keys: KeySource | None = No
     with contextlib.suppress(NotFoundError):
         identity = load_identity(files, settings.site.id)
     keys = keys or keys_of(files, tenant, identity)
-    with _catalog_for_reading(settings, tenant) as (catalog, is_shared):
+    with reading(settings.site.state, tenant), _catalog_for_reading(settings, tenant) as (catalog, is_shared):
         reconcile(store, catalog, keys, tenant=tenant, with_chunks=is_shared)
         yield Vault(store, catalog, keys, tenant=tenant, verifiers=known_verifiers(settings))
 

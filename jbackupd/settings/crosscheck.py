@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 
+from jbackupd.model.units import duration_text
 from jbackupd.settings.problem import KeyPath, Place, Problem, WrongError
 from jbackupd.settings.schema import FilesSource, Settings
 from jbackupd.settings.suggest import nearest
@@ -29,6 +30,7 @@ def _contradictions(settings: Settings, place: PlaceOf) -> Iterator[tuple[KeyPat
     yield from _unknown_names(settings)
     yield from _same_last_components(settings)
     yield from _own_names(settings)
+    yield from _bounds(settings)
     wanted, count = settings.approval.declare_lost, len(settings.officers)
     if 0 < count < wanted:
         yield (
@@ -99,3 +101,14 @@ def _own_names(settings: Settings) -> Iterator[tuple[KeyPath, WrongError]]:
                     "{text!r} is a tenant of this site itself", "remove it here, or remove the [[tenant]]", text=tenant
                 )
                 yield ("peer", index, "holds", position), wrong
+
+
+def _bounds(settings: Settings) -> Iterator[tuple[KeyPath, WrongError]]:
+    for index, dataset in enumerate(settings.datasets):
+        least, most = dataset.retention.min_age, dataset.retention.max_age
+        if least is not None and most is not None and least >= most:
+            wrong = WrongError(
+                "no point could be kept and removed by both: max_age is {most}, min_age {least}",
+                "make max_age the longer one", most=duration_text(most), least=duration_text(least),
+            )
+            yield ("dataset", index, "retention", "max_age"), wrong

@@ -28,6 +28,7 @@ from pydantic import (
 from jbackupd.model.errors import UsageError
 from jbackupd.model.ids import DatasetId, SiteId, TenantId, is_word
 from jbackupd.model.units import Address, duration_text, parse_address, parse_duration, parse_rate, rate_text
+from jbackupd.policy.retention import Rules
 from jbackupd.settings.problem import WrongError
 from jbackupd.settings.schedule import Schedule
 
@@ -227,6 +228,38 @@ class CommandSource(Table):
     )
 
 
+Count = Annotated[int, Field(ge=0, le=36_600)]
+
+
+class Retention(Table):
+    """[dataset.retention]: which points of a dataset stay; without any of its keys all of them."""
+
+    last: Count = Field(default=0, description="So many newest points")
+    daily: Count = Field(default=0, description="The newest point of each of so many newest days that have one")
+    weekly: Count = Field(default=0, description="The same of weeks, from Monday")
+    monthly: Count = Field(default=0, description="The same of months")
+    yearly: Count = Field(default=0, description="The same of fiscal years, from April 1")
+    min_points: Annotated[int, Field(ge=1, le=36_600)] = Field(
+        default=1, description="So many newest complete points are never removed"
+    )
+    min_age: Duration | None = Field(default=None, description="No younger point is removed")
+    max_age: Duration | None = Field(default=None, description="Every older point is removed, whatever the counts say")
+    disposal_years: Annotated[int, Field(ge=1, le=100)] | None = Field(
+        default=None, description="保存年限: points are removed so many years after the April 1 that follows them"
+    )
+    wait_for_peers: bool = Field(
+        default=True, description="Whether points stay until every peer of the dataset has signed for them"
+    )
+
+    @property
+    def rules(self) -> Rules:
+        """What of it decides by time and number."""
+        return Rules(
+            self.last, self.daily, self.weekly, self.monthly, self.yearly, self.min_points,
+            self.min_age or timedelta(0), self.max_age, self.disposal_years or 0,
+        )
+
+
 class Dataset(Table):
     """[[dataset]]: one protected thing of a tenant."""
 
@@ -247,6 +280,7 @@ class Dataset(Table):
     tier: Annotated[int, Field(ge=1, le=5)] = Field(default=3, description="1 is sent and restored first, 5 last")
     rpo: Duration = Field(default=RPO_DEFAULT, description="How old the newest point at every peer may become")
     peers: Many[SiteName] | None = Field(default=None, description="Sites that hold copies; without it all peers")
+    retention: Retention = Field(default=Retention(), description="Which points stay; all without it")
 
 
 class Peer(Table):
@@ -289,6 +323,19 @@ class Metrics(Table):
     listen: At = Field(default=Address("127.0.0.1", 9420), description="Where /metrics is served")
 
 
+class Reclaim(Table):
+    """[reclaim]: removing what retention has given up."""
+
+    schedule: When = Field(
+        default=Schedule.parse("weekly sun 04:00"),
+        description="When it runs; only where a dataset has a retention",
+    )
+    rewrite_below_percent: Annotated[int, Field(ge=0, le=90)] = Field(
+        default=25,
+        description="Packs of which less is needed are written anew, and sent again to the peers; 0 for none",
+    )
+
+
 class Log(Table):
     """[log]: how the daemon writes what it does."""
 
@@ -316,6 +363,7 @@ class Settings(Table):
     approval: Approval = Field(default=Approval(), description="How many officers must agree")
     desk: Desk = Field(default=Desk(), description="The minimal service after a recovery")
     metrics: Metrics | None = Field(default=None, description="Numbers for Prometheus")
+    reclaim: Reclaim = Field(default=Reclaim(), description="Removing what retention has given up")
     log: Log = Field(default=Log(), description="How the daemon writes what it does")
 
     def dataset(self, wanted: DatasetId) -> Dataset | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import posixpath
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -123,6 +123,14 @@ def _last_place(
             return place
         waiting += further
     return None
+
+
+def where_now(store: ObjectStore, refs: Iterable[ObjectRef]) -> set[ObjectRef]:
+    """Return objects that points name, with the new places of moved packs instead of the packs."""
+    moved = moved_packs(store, lenient=True)
+    return {
+        ObjectRef(ref.kind, moved.get(ref.name, ref.name)) if ref.kind is ObjectKind.PACK else ref for ref in refs
+    }
 
 
 def removed_error(label: str, removed: Removed) -> RemovedError:

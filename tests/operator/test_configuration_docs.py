@@ -48,7 +48,7 @@ def test_the_example_names_every_key_that_exists(tmp_path):
         f"{table}.{key}"
         for table, keys in tables_of(Settings, "")
         for key in keys
-        if not re.search(rf"(?m)(^#?|[{{,] ){key} = |^#?\[\[?{key}\]", text)
+        if not re.search(rf"(?m)(^#?|[{{,] ){key} = |^#?\[\[?(\w+\.)?{key}\]", text)
     ]
     assert missing == []
 

@@ -1,0 +1,128 @@
+"""Retention as an operator meets it: what goes, what is told, what stays whatever happens."""
+
+import random
+
+from tests.operator.conftest import Town
+
+
+def taken(town: Town, count: int) -> None:
+    for day in range(1, count + 1):
+        town.write("source/big", random.Random(day).randbytes(300_000))
+        town.document("backup", "imari/juki", "--local")
+
+
+def with_retention(town: Town, *lines: str) -> None:
+    town.configure()
+    with open(town.config, "a", encoding="utf-8") as file:
+        file.write("\n".join(["[dataset.retention]", *lines, ""]))
+
+
+def numbers(town: Town, *more: str) -> list[int]:
+    return [point["sequence"] for point in town.document("points", "list", *more)["points"]]
+
+
+def test_without_a_retention_nothing_ever_goes(town):
+    town.make_vault()
+    taken(town, 3)
+    done = town.document("vault", "reclaim")["vaults"][0]
+    assert (done["removed"], done["freed_bytes"], done["stays"]) == ([], 0, 3)
+    assert numbers(town) == [1, 2, 3]
+
+
+def test_what_a_dry_run_shows_is_what_goes_and_the_rest_restores(town, tmp_path):
+    town.make_vault()
+    taken(town, 5)
+    with_retention(town, "last = 2")
+    shown = town.document("vault", "reclaim", "--dry-run")["vaults"][0]
+    assert [each["point"] for each in shown["would_remove"]] == [f"imari/juki@{n}" for n in (1, 2, 3)]
+    done = town.document("vault", "reclaim")["vaults"][0]
+    assert done["removed"] == shown["would_remove"]
+    assert done["freed_bytes"] > 600_000
+    assert numbers(town) == [4, 5] and numbers(town, "--removed") == [1, 2, 3, 4, 5]
+    town.document("restore", "imari/juki@4", "--to", str(tmp_path / "out"))
+    with open(tmp_path / "out" / "big", "rb") as file:
+        assert file.read() == random.Random(4).randbytes(300_000)
+    gone = town.document("restore", "imari/juki@2", "--to", str(tmp_path / "none"), expected=10)
+    assert gone["error"]["code"] == "removed"
+    assert town.document("verify", "--full")["findings"] == []
+
+
+def test_a_held_point_stays_until_it_is_let_go(town):
+    town.make_vault()
+    taken(town, 3)
+    with_retention(town, "last = 1")
+    town.document("points", "hold", "imari/juki@1", "--reason", "audit 2026")
+    town.document("vault", "reclaim")
+    assert [(p["sequence"], p["held"]) for p in town.document("points", "list")["points"]] == [
+        (1, "audit 2026"), (3, None),
+    ]
+    town.document("points", "unhold", "imari/juki@1")
+    town.document("points", "unhold", "imari/juki@1", expected=10)
+    town.document("vault", "reclaim")
+    assert numbers(town) == [3]
+    town.document("points", "hold", "imari/juki@1", "--reason", "too late", expected=10)
+
+
+def test_a_frozen_vault_loses_nothing(town):
+    town.make_vault()
+    taken(town, 3)
+    with_retention(town, "last = 1")
+    town.document("vault", "freeze", "imari", "--reason", "flood")
+    assert "flood" in town.document("vault", "reclaim", expected=5)["error"]["message"]
+    assert town.document("vault", "usage")["vaults"][0]["frozen"] == "flood"
+    town.document("vault", "unfreeze", "imari")
+    town.document("vault", "reclaim")
+    assert numbers(town) == [3]
+
+
+def test_a_clock_that_jumped_removes_nothing_before_somebody_has_looked(town, monkeypatch):
+    from datetime import timedelta
+
+    from jbackupd.model.clock import SystemClock
+
+    town.make_vault()
+    taken(town, 3)
+    with_retention(town, 'max_age = "30d"')
+    now = SystemClock.now
+    monkeypatch.setattr(SystemClock, "now", lambda self: now(self) + timedelta(days=3650))
+    refused = town.document("vault", "reclaim", expected=5)
+    assert "it may have jumped" in refused["error"]["message"]
+    assert numbers(town) == [1, 2, 3]
+    town.document("vault", "reclaim", "--clock-is-right")
+    assert numbers(town) == [3]
+
+
+def test_while_somebody_reads_what_goes_is_left_to_the_next_run(town):
+    from jbackupd.model.ids import TenantId
+    from jbackupd.service.leases import reading
+
+    town.make_vault()
+    taken(town, 3)
+    with_retention(town, "last = 1")
+    with reading(town.path("state"), TenantId("imari")):
+        done = town.document("vault", "reclaim", expected=3)["vaults"][0]
+        assert done["removed"]
+        assert done["freed_bytes"] == 0 and done["postponed_bytes"] > 300_000
+    assert town.document("vault", "reclaim")["vaults"][0]["freed_bytes"] == done["postponed_bytes"]
+
+
+def test_usage_and_forecast_tell_what_takes_room_and_what_will_go(town):
+    town.make_vault()
+    taken(town, 4)
+    with_retention(town, "last = 2")
+    usage = town.document("vault", "usage")["vaults"][0]
+    assert usage["datasets"][0]["points"] == 4 and usage["reclaimable_bytes"] == 0
+    ahead = town.document("points", "forecast", "imari/juki", "--within", "3d")["datasets"][0]
+    assert [removal["point"] for removal in ahead["removals"]][:2] == ["imari/juki@1", "imari/juki@2"]
+    town.document("vault", "reclaim")
+    after = town.document("vault", "usage")["vaults"][0]
+    assert after["removed_points"] == 2 and after["freed_bytes"] == usage["bytes"] - after["bytes"]
+
+
+def test_a_mistake_in_the_retention_is_told_with_what_was_meant(town):
+    with_retention(town, "montly = 3")
+    done = town.run("config", "check")
+    assert done.returncode == 78 and b"did you mean 'monthly'?" in done.stderr + done.stdout
+    with_retention(town, 'min_age = "30d"', 'max_age = "10d"')
+    done = town.run("config", "check")
+    assert done.returncode == 78 and b"make max_age the longer one" in done.stderr + done.stdout
