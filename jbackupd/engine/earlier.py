@@ -17,6 +17,10 @@ RACY_NS = 2_000_000_000
 BATCH = 1000
 """Records that are looked up together: some 600 KB."""
 
+_FILE = int(EntryType.FILE)
+Known = tuple[bytes, TreeRecord]
+"""A record of the previous point, as its bytes and as what they say."""
+
 
 class EarlierTree:
     """The previous point's tree, walked beside the source, both in path order.
@@ -30,12 +34,14 @@ class EarlierTree:
         self._begun_ns = 0 if point is None else int(point.header.begun_at.timestamp() * 1e9) - RACY_NS
         self._records = iter(()) if point is None else point.records()
         self._closures = closures
-        self._batch: list[tuple[bytes, TreeRecord]] = []
+        self._batch: list[Known] = []
         self._position = 0
         self._whole: set[FrameId] = set()
         self._lost: set[FrameId] = set()
+        self.passed_over = 0
+        """Records that were not asked for."""
 
-    def find(self, path: bytes) -> tuple[bytes, TreeRecord] | None:
+    def find(self, path: bytes) -> Known | None:
         """Return the previous record of a path and its bytes; paths must be asked once each, in ascending order."""
         wanted: list[bytes] | None = None
         while self._position < len(self._batch) or self._load():
@@ -47,28 +53,32 @@ class EarlierTree:
             if found[1].path.split(b"/") > wanted:
                 break
             self._position += 1
+            self.passed_over += 1
         return None
 
     def is_unchanged(self, item: SourceItem, record: TreeRecord) -> bool:
         """Tell whether a file need not be read: same size, times and inode, not racy, and not lost."""
         return (
-            record.type == EntryType.FILE
+            record.type == _FILE
             and item.size == record.size and item.mtime_ns == record.mtime_ns
             and item.ctime_ns == record.ctime_ns and item.inode == record.inode
-            and item.mtime_ns < self._begun_ns and item.ctime_ns < self._begun_ns
-            and (not self._lost or self._lost.isdisjoint(extent[0] for extent in record.extents))
+            and self._is_settled(record)
         )
 
-    def has_same_record(self, item: SourceItem, record: TreeRecord) -> bool:
-        """Tell whether an item's record is the same bytes as before; of a file, whether it need not be read either."""
-        if (
-            item.type != record.type or item.mtime_ns != record.mtime_ns or item.ctime_ns != record.ctime_ns
-            or item.mode != record.mode or item.uid != record.uid or item.gid != record.gid
-        ):
+    def is_same(self, item: SourceItem, record: TreeRecord) -> bool:
+        """Tell whether an item's record is the same bytes as before; of a file, whether it is unchanged as well."""
+        return (
+            item.mtime_ns == record.mtime_ns and item.ctime_ns == record.ctime_ns and item.inode == record.inode
+            and item.size == record.size and item.type == record.type and item.mode == record.mode
+            and item.uid == record.uid and item.gid == record.gid and item.target == record.target
+            and (record.type != _FILE or self._is_settled(record))
+        )
+
+    def _is_settled(self, record: TreeRecord) -> bool:
+        """Tell whether a file was old enough when it was taken, and whether the vault still has it."""
+        if record.mtime_ns >= self._begun_ns or record.ctime_ns >= self._begun_ns:
             return False
-        if record.type == EntryType.FILE:
-            return self.is_unchanged(item, record)
-        return item.inode == record.inode and item.target == record.target
+        return not self._lost or self._lost.isdisjoint(extent[0] for extent in record.extents)
 
     def _load(self) -> bool:
         """Read the next records, and look up what the vault has of their contents; false at the end."""

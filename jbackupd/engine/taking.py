@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from jbackupd.engine.closure import Budget, Closures
 from jbackupd.engine.draft import Content
-from jbackupd.engine.earlier import EarlierTree
+from jbackupd.engine.earlier import EarlierTree, Known
 from jbackupd.engine.encode import Encoder
 from jbackupd.engine.lane import LARGE_BYTES, Lane
 from jbackupd.engine.versions import TREE_PATH, Versions, whole
@@ -22,8 +22,10 @@ from jbackupd.vault.vault import Vault
 BLOCK_BYTES = 2 * 1024 * 1024
 RECORDS_BYTES = 64 * 1024
 """Of the tree's records that are fed at once: a call for each costs as much as recognising a file."""
-TOLD_EVERY = 256
-"""Unchanged files are so quick that telling of each would take a quarter of the time."""
+WAITING_BYTES_MAX = 4 * 1024 * 1024
+"""Of records behind a new small file whose frame is not full yet; then that is closed. Some 40,000 unchanged files."""
+RUN_MAX = 500
+"""Unchanged entries that are taken over together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,9 @@ class Taking:
         self._trees.feed(self._tree.begin())
         self._waiting: deque[bytearray | tuple[TreeEntry, Content]] = deque()
         self._counts: dict[int, int] = dict.fromkeys(EntryType, 0)
-        self._carried = 0
+        self._waiting_bytes = 0
+        self._run: list[Known] = []
+        self._passed_over = 0
         self._bytes = 0
         self._changed_files = 0
         self.unreadable: list[Unreadable] = []
@@ -84,9 +88,10 @@ class Taking:
             self.unreadable.append(item)
             return
         found = self._earlier.find(item.path)
-        if found is not None and self._earlier.has_same_record(item, found[1]):
-            self._carry(*found)
+        if found is not None and self._earlier.is_same(item, found[1]):
+            self._carry(found)
             return
+        self._end_run()
         entry = TreeEntry(
             item.path, item.type, item.mode, item.uid, item.gid, item.mtime_ns, item.ctime_ns, item.inode,
             item.size or 0, target=item.target,
@@ -104,6 +109,7 @@ class Taking:
 
     def finish(self) -> Content:
         """End the tree and wait until every frame is durable; return the tree stream's content."""
+        self._end_run()
         self._files.close_draft()
         self._emit_settled()
         self._tell()
@@ -153,15 +159,29 @@ class Taking:
                 self._report(Progress(self._bytes + done, self._counts[EntryType.FILE]))
             return reader.changed()
 
-    def _carry(self, data: bytes, record: TreeRecord) -> None:
+    def _carry(self, known: Known) -> None:
         """Take over an entry that is what it was, as the bytes of its record."""
-        self._tree.note(record.path, is_folder=record.type == EntryType.FOLDER)
-        self._count(record.type, record.size)
-        self._put(data)
-        self._note_unchanged(record)
-        self._carried += 1
-        if self._carried % TOLD_EVERY == 0:
-            self._tell()
+        if len(self._run) >= RUN_MAX or self._earlier.passed_over != self._passed_over:
+            self._end_run()
+            self._passed_over = self._earlier.passed_over
+        if not self._run:
+            self._tree.note(known[1].path, is_folder=known[1].type == EntryType.FOLDER)
+        self._run.append(known)
+
+    def _end_run(self) -> None:
+        """Write the records of a run of entries that follow each other in the earlier tree as they do now."""
+        if not self._run:
+            return
+        records = [record for _, record in self._run]
+        # What is first was noted; that each of the others may follow it was checked when they were decoded.
+        self._tree.follow(len(records) - 1, records[-1].path, is_folder=records[-1].type == EntryType.FOLDER)
+        self._put(b"".join([data for data, _ in self._run]))
+        self._run = []
+        for record in records:
+            self._counts[record.type] += 1
+            self._bytes += record.size
+            self._note_unchanged(record)
+        self._tell()
 
     def _note_unchanged(self, record: TreeRecord) -> None:
         for extent in record.extents:
@@ -172,30 +192,32 @@ class Taking:
     def _queue(self, entry: TreeEntry, content: Content | None) -> None:
         """Take the next entry; one whose content is not settled yet waits, and with it what follows."""
         self._tree.note(entry.path, is_folder=entry.type is EntryType.FOLDER)
-        self._count(entry.type, entry.size)
+        self._counts[entry.type] += 1
+        self._bytes += entry.size
         if content is None:
             self._put(encode_entry(entry))
         else:
             self._waiting.append((entry, content))
 
     def _put(self, data: bytes) -> None:
-        """Write a record, behind what waits."""
+        """Write records, behind what waits."""
         if not self._waiting:
             self._write(data)
-        elif isinstance(last := self._waiting[-1], bytearray):
+            return
+        if isinstance(last := self._waiting[-1], bytearray):
             last += data
         else:
             self._waiting.append(bytearray(data))
+        self._waiting_bytes += len(data)
+        if self._waiting_bytes >= WAITING_BYTES_MAX:
+            self._files.close_draft()
+            self._emit_settled()
 
     def _write(self, data: bytes | bytearray) -> None:
         self._records += data
         if len(self._records) >= RECORDS_BYTES:
             self._trees.feed(bytes(self._records))
             self._records = bytearray()
-
-    def _count(self, kind: int, size: int) -> None:
-        self._counts[kind] += 1
-        self._bytes += size
 
     def _tell(self) -> None:
         self._report(Progress(self._bytes, self._counts[EntryType.FILE]))
@@ -206,6 +228,7 @@ class Taking:
             first = self._waiting[0]
             if isinstance(first, bytearray):
                 self._write(first)
+                self._waiting_bytes -= len(first)
             elif first[1].settled:
                 self._write(self._settled(*first))
             else:

@@ -32,6 +32,7 @@ TIMES_NS = range(-(1 << 63), 1 << 64)
 """What msgpack holds: the years 1677 to 2554. ext4 ends in 2446, XFS in 2486; a source clamps what is beyond."""
 _COUNT_BEGIN = b"\x91"
 """An array of one, in msgpack: so the count is told from an entry. Trying both costs a fifth of the time."""
+_ID_MAX = (1 << 32) - 1
 _TYPES = {int(kind): kind for kind in EntryType}
 _FILE, _FOLDER, _SYMLINK = int(EntryType.FILE), int(EntryType.FOLDER), int(EntryType.SYMLINK)
 _LENGTH = struct.Struct("<I")
@@ -130,6 +131,12 @@ class _Order:
         self._folder, self._name, self._is_folder = folder, name, is_folder
         self.count += 1
 
+    def follow(self, count: int, path: bytes, *, is_folder: bool) -> None:
+        """Pass over entries that were checked one after another elsewhere; the last of them is named."""
+        self._folder, _, self._name = path.rpartition(b"/")
+        self._is_folder = is_folder
+        self.count += count
+
     def _check_parts(self, path: bytes) -> None:
         parts = check_path(path)
         above = self._folder.split(b"/") if self._folder else []
@@ -157,6 +164,14 @@ class TreeEncoder:
             FormatError: It is out of order or not a possible one.
         """
         self._order.check(path, is_folder=is_folder)
+
+    def follow(self, count: int, path: bytes, *, is_folder: bool) -> None:
+        """Note that so many entries are next which follow the last noted one in a tree that was decoded.
+
+        Args:
+            path: Of the last of them.
+        """
+        self._order.follow(count, path, is_folder=is_folder)
 
     def add(self, entry: TreeEntry) -> bytes:
         """Return the next entry's bytes.
@@ -269,11 +284,12 @@ def _check_fields(raw: TreeRecord) -> None:
         if len(frame) != FRAME_ID_BYTES or offset < 0 or length <= 0:
             raise FormatError("an entry of a tree is out of range")
         content += length
-    is_file, is_link = raw.type == _FILE, raw.type == _SYMLINK
+    kind = raw.type
+    is_file = kind == _FILE
     if (
-        raw.type not in _TYPES or not 0 <= raw.mode <= 0o7777
-        or not (0 <= raw.uid < 1 << 32 and 0 <= raw.gid < 1 << 32) or raw.inode < 0
-        or raw.size != content or bool(raw.size) > is_file or len(raw.digest) != (DIGEST_BYTES if is_file else 0)
-        or bool(raw.target) != is_link or b"\0" in raw.target
+        kind not in _TYPES or not 0 <= raw.mode <= 0o7777
+        or not 0 <= raw.uid <= _ID_MAX or not 0 <= raw.gid <= _ID_MAX or raw.inode < 0
+        or raw.size != content or (content and not is_file) or len(raw.digest) != (DIGEST_BYTES if is_file else 0)
+        or bool(raw.target) != (kind == _SYMLINK) or (raw.target and b"\0" in raw.target)
     ):
         raise FormatError("an entry of a tree is out of range")

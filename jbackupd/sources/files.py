@@ -23,6 +23,7 @@ from jbackupd.sources.port import SourceItem, UnreadableError
 
 OPEN_FOLDERS_MAX = 64
 """A walk keeps the folders of so many levels open; a deeper one is found again, and compared, step by step."""
+_TIME_MIN, _TIME_MAX = TIMES_NS[0], TIMES_NS[-1]
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -222,27 +223,28 @@ def _open_again(stack: list[_Folder]) -> int:
 
 def item_of(path: bytes, folder: int, name: bytes, status: os.stat_result) -> SourceItem | Unreadable:
     """Return what something that was looked at is to a backup."""
-    mode = status.st_mode
     if len(path) > PATH_BYTES_MAX:
         return Unreadable(path, "its path is longer than a point can hold")
-    fields = (
-        stat.S_IMODE(mode), status.st_uid, status.st_gid, _possible(status.st_mtime_ns),
-        _possible(status.st_ctime_ns), status.st_ino,
-    )
-    if stat.S_ISREG(mode):
+    mode, modified, changed = status.st_mode, status.st_mtime_ns, status.st_ctime_ns
+    if not (_TIME_MIN <= modified <= _TIME_MAX and _TIME_MIN <= changed <= _TIME_MAX):
+        modified, changed = _possible(modified), _possible(changed)
+    bits, owner, group, inode, kind = mode & 0o7777, status.st_uid, status.st_gid, status.st_ino, stat.S_IFMT(mode)
+    if kind == stat.S_IFREG:
         return SourceItem(
-            path, EntryType.FILE, *fields, size=status.st_size, opener=FileOpener(folder, name, status)
+            path, EntryType.FILE, bits, owner, group, modified, changed, inode, status.st_size,
+            opener=FileOpener(folder, name, status),
         )
-    if stat.S_ISDIR(mode):
-        return SourceItem(path, EntryType.FOLDER, *fields)
-    if stat.S_ISLNK(mode):
-        return SourceItem(path, EntryType.SYMLINK, *fields, target=os.readlink(name, dir_fd=folder))
+    if kind == stat.S_IFDIR:
+        return SourceItem(path, EntryType.FOLDER, bits, owner, group, modified, changed, inode)
+    if kind == stat.S_IFLNK:
+        target = os.readlink(name, dir_fd=folder)
+        return SourceItem(path, EntryType.SYMLINK, bits, owner, group, modified, changed, inode, target=target)
     return Unreadable(path, f"a {_type_name(mode)} is not taken")
 
 
 def _possible(time_ns: int) -> int:
     """Return the nearest time that a point can hold; tmpfs knows the year 30,000."""
-    return min(max(time_ns, TIMES_NS[0]), TIMES_NS[-1])
+    return min(max(time_ns, _TIME_MIN), _TIME_MAX)
 
 
 def _type_name(mode: int) -> str:

