@@ -7,36 +7,50 @@ Every payload is decoded and compared before it is handed out, because encoders 
 from __future__ import annotations
 
 import threading
+from typing import NamedTuple
 
 import zstandard
 
 from jbackupd.model.errors import DamageError, InvariantError
 from jbackupd.model.records import Encoding, Preset
 
-PLAIN_LEVELS = {Preset.FAST: 3, Preset.BALANCED: 10, Preset.THIN_LINE: 16}
-"""zstd levels of frames without a base, with the tables below. On a register dump, of its size and at so many MB/s of
-one core: fast 0.343 at 234, balanced 0.313 at 65, thin-line 0.291 at 4."""
-PLAIN_TABLES: dict[Preset, dict[str, int]] = {
-    Preset.FAST: {"min_match": 6},
-    Preset.BALANCED: {"min_match": 6, "search_log": 4, "hash_log": 18},
-    Preset.THIN_LINE: {},
+
+class Effort(NamedTuple):
+    """A zstd level and what differs from its own tables."""
+
+    level: int
+    min_match: int | None = None
+    search_log: int | None = None
+    hash_log: int | None = None
+
+    def parameters(self, window_log: int) -> zstandard.ZstdCompressionParameters:
+        """Return zstd's parameters of it."""
+        tables = {name: value for name, value in self._asdict().items() if name != "level" and value is not None}
+        return zstandard.ZstdCompressionParameters.from_level(self.level, window_log=window_log, **tables)
+
+
+PLAIN = {
+    Preset.FAST: Effort(3, min_match=6),
+    Preset.BALANCED: Effort(10, min_match=6, search_log=4, hash_log=20),
+    Preset.THIN_LINE: Effort(16),
 }
-"""Rows and records repeat in long pieces. Level 10's own tables (matches from 5 bytes, 32 places looked at, 4 MiB) give
-0.319 at 37 MB/s on the dump and are 1.5 % smaller on a cluster's pages; level 3's own 0.351."""
+"""Of frames without a base. Rows and records repeat in long pieces. Sizes and MB/s of one core on a register dump: fast
+0.329 at 230 (level 3's own tables 0.339), balanced 0.298 at 53 (level 10's own 0.303 at 41), thin-line 0.269 at 3. On
+a cluster's pages balanced's large hash table counts: 2^18 is 1.4 % larger."""
 DELTA_LEVELS = {Preset.FAST: 9, Preset.BALANCED: 9, Preset.THIN_LINE: 16}
 """Of frames with a base. On the register dump and on exports level 9 gives 0.83 and 0.34 MB a day at 165 MB/s, level
-16 0.80 and 0.31 at 4 MB/s; level 6 a tenth more than 9 (its tables are too small), 12 no less at a quarter of the
+16 0.77 and 0.30 at 4 MB/s; level 6 a tenth more than 9 (its tables are too small), 12 no less at a quarter of the
 rate."""
 SEARCH_LOG = 6
 """Level 9's own is 5: 4 % more bytes at the same rate."""
 OPTIMAL_LEVEL = 16
-OPTIMAL_TABLES = {"chain_log": 22, "hash_log": 21}
+OPTIMAL_TABLES = {"chain_log": 22, "hash_log": 21, "min_match": 6}
 """Level 16's own for a prefix of megabytes are of 64 MiB, for not a byte less."""
 WINDOW_LOG = 21
 """As long as most frames are."""
-LOOK_LEVEL = 1
+LOOK = Effort(1)
 LOOK_BYTES = 64 * 1024
-"""Of the frame's begin, middle and end: one that gets smaller is reason enough to compress."""
+"""Of the frame's begin, middle and end."""
 WORTH_LOOKING = 0.95
 """What a quick look makes no smaller than this, compressed already or encrypted, is not worth more effort."""
 WORTH_IT = 0.98
@@ -93,21 +107,19 @@ def decompress(encoding: Encoding, payload: bytes, plain_length: int, prefix: by
 
 
 def _compress_plain(data: bytes, preset: Preset) -> bytes:
-    if not _looks_worth_it(data):
-        looked = _compressor(LOOK_LEVEL).compress(data)
-        if len(looked) > WORTH_LOOKING * len(data):
-            return looked
-    return _compressor(PLAIN_LEVELS[preset], **PLAIN_TABLES[preset]).compress(data)
+    if _look(data) > WORTH_LOOKING:
+        whole = _compressor(LOOK).compress(data)  # a sample does not see what repeats from far
+        if len(whole) > WORTH_LOOKING * len(data):
+            return whole
+    return _compressor(PLAIN[preset]).compress(data)
 
 
-def _looks_worth_it(data: bytes) -> bool:
-    """Tell whether a sample of a frame gets smaller; what does not may still repeat from far."""
-    quick, view = _compressor(LOOK_LEVEL), memoryview(data)
-    for begin in sorted({0, max(0, (len(data) - LOOK_BYTES) // 2), max(0, len(data) - LOOK_BYTES)}):
-        sample = view[begin : begin + LOOK_BYTES]
-        if len(quick.compress(sample)) <= WORTH_LOOKING * len(sample):
-            return True
-    return False
+def _look(data: bytes) -> float:
+    """Return what part of a frame's sample is left after a quick compression."""
+    quick, view = _compressor(LOOK), memoryview(data)
+    begins = {0, max(0, (len(data) - LOOK_BYTES) // 2), max(0, len(data) - LOOK_BYTES)}
+    samples = [view[begin : begin + LOOK_BYTES] for begin in sorted(begins)]
+    return sum(len(quick.compress(sample)) for sample in samples) / sum(map(len, samples))
 
 
 def _compress_prefix(data: bytes, prefix: bytes, level: int) -> bytes:
@@ -120,13 +132,12 @@ def _compress_prefix(data: bytes, prefix: bytes, level: int) -> bytes:
     return zstandard.ZstdCompressor(compression_params=parameters, dict_data=raw).compress(data)
 
 
-def _compressor(level: int, **tables: int) -> zstandard.ZstdCompressor:
+def _compressor(effort: Effort) -> zstandard.ZstdCompressor:
     """Return this thread's compressor; making one costs as much as a small frame."""
-    made: dict[int, zstandard.ZstdCompressor] = _local.__dict__.setdefault("compressors", {})
-    if level not in made:
-        parameters = zstandard.ZstdCompressionParameters.from_level(level, window_log=WINDOW_LOG, **tables)
-        made[level] = zstandard.ZstdCompressor(compression_params=parameters)
-    return made[level]
+    made: dict[Effort, zstandard.ZstdCompressor] = _local.__dict__.setdefault("compressors", {})
+    if effort not in made:
+        made[effort] = zstandard.ZstdCompressor(compression_params=effort.parameters(WINDOW_LOG))
+    return made[effort]
 
 
 def _decompressor() -> zstandard.ZstdDecompressor:
