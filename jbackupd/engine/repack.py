@@ -101,7 +101,8 @@ def plan_repacks(vault: Vault, usage: Usage, *, below: float) -> list[Repack]:
         if name in usage.opaque or not slots or not vault.store.has(ref):
             continue
         length, needed = vault.store.size(ref), sum(slots.values())
-        if needed < below * length:
+        # A small pack is mostly padding and trailer: only what is not needed is worth a rewrite.
+        if needed < below * length and len(slots) < len(vault.catalog.indexed_pack(name).frames):
             sparse.append((needed, _sealed(vault, name, length)))
     return list(_filled([(needed, pack) for needed, pack in sparse if is_open(vault, pack)]))
 

@@ -12,8 +12,8 @@ from datetime import datetime
 
 from jbackupd.catalog.database import Catalog, discard
 from jbackupd.continuity.epoch import Epochs
-from jbackupd.engine.reclaim import Freed, expire, forget, remove, settle_for_reclaim
-from jbackupd.engine.reclaimplan import Garbage, chains_of, find_garbage
+from jbackupd.engine.reclaim import Freed, expire, forget, settle_for_reclaim, sweep
+from jbackupd.engine.reclaimplan import Garbage, chains_of
 from jbackupd.engine.repack import plan_repacks, repack, survey_usage
 from jbackupd.format.expiry import RemovedPoint
 from jbackupd.model.errors import MissingObjectError, NoSpaceError, RefusedError, StorageError
@@ -189,18 +189,13 @@ class _Run:
 
     def sweep(self, done: Reclaimed) -> None:
         """Remove what nobody needs, if no reader from before it was stated is left."""
-        garbage = find_garbage(self._store, self._points, self._site.verifiers)
-        done.postponed_bytes = 0
-        if not garbage.objects or not self._may_go_on():
-            return
         state = self._site.settings.site.state
-        self._forget(garbage)
-        with removing(state, self._tenant) as alone:
-            if not alone:
-                done.postponed_bytes = garbage.bytes
-                return
-            freed = remove(self._store, garbage, self._may_go_on)
+        freed, left = sweep(
+            self._store, self._points, forget=self._forget, alone=lambda: removing(state, self._tenant),
+            may_go_on=self._may_go_on,
+        )
         done.freed = Freed(done.freed.objects + freed.objects, done.freed.bytes + freed.bytes)
+        done.postponed_bytes = left
 
     def write_anew(self, done: Reclaimed, epochs: Epochs, now: datetime) -> None:
         """Write sparse packs anew and remove the old ones."""

@@ -186,9 +186,10 @@ def without_leftovers(key: Key) -> object:
 @contextmanager
 def small_packs() -> Iterator[None]:
     """Close a pack after each frame, so that a small run has several."""
-    before = jbackupd.vault.writer.PACK_BYTES
-    jbackupd.vault.writer.PACK_BYTES = 1
+    writer = jbackupd.vault.writer
+    before = writer.PACK_BYTES_MIN, writer.PACK_BYTES
+    writer.PACK_BYTES_MIN = writer.PACK_BYTES = 1
     try:
         yield
     finally:
-        jbackupd.vault.writer.PACK_BYTES = before
+        writer.PACK_BYTES_MIN, writer.PACK_BYTES = before
