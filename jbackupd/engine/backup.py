@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from jbackupd.codec.cutting import require_compiled_cutter
+from jbackupd.catalog.versions import VersionTable
 from jbackupd.engine.closure import Budget, Closures, reach
 from jbackupd.engine.earlier import EarlierTree, open_previous
-from jbackupd.engine.encode import Encoder
 from jbackupd.engine.taking import Progress, Taking
-from jbackupd.engine.versions import Versions
 from jbackupd.format.point import PointBody, PointHeader
 from jbackupd.model.clock import Clock
 from jbackupd.model.errors import TryLaterError
@@ -19,13 +18,12 @@ from jbackupd.model.records import Preset, Statistics
 from jbackupd.sources.port import Source
 from jbackupd.vault.commit import Authorship, Committed, commit_point
 from jbackupd.vault.keyring import Keyring
-from jbackupd.vault.reader import FrameReader
 from jbackupd.vault.vault import Vault
 from jbackupd.vault.writer import PackWriter
 
-BASES_BYTES = 32 * 1024 * 1024
-"""Plaintext of bases that is kept: two frames' chains of eight. With 16 MiB a fifth more time, with 64 none less."""
-
+if TYPE_CHECKING:
+    # Brings numpy and what encodes, a tenth of a second: a run that finds nothing new does without.
+    from jbackupd.engine.making import Making
 
 @dataclass(frozen=True, slots=True)
 class BackupResult:
@@ -64,7 +62,6 @@ def run_backup(
         NoSpaceError: The disk is full; earlier points are as they were.
         TryLaterError: It was stopped.
     """
-    require_compiled_cutter()
     begun_at, started = clock.now(), clock.monotonic()
     budget = budget or Budget()
     vault.store.settle_all()
@@ -76,20 +73,20 @@ def run_backup(
         vault.store, vault.catalog, tenant=vault.tenant, session_id=session.session_id, session_key=session.key
     )
     closures = Closures(vault.catalog)
-    versions = Versions(vault, dataset, len(chain) + 1, closures=closures)
-    # A reader of its own: bases lie close together, and what a run may take of memory is less than what a restore may.
-    reader = FrameReader(vault.store, vault.catalog, vault.keys, tenant=vault.tenant, cache_bytes=BASES_BYTES)
-    encoder = Encoder(reader, writer, closures, budget, like=versions.like, preset=preset)
-    taking = Taking(
-        vault, encoder, closures=closures, budget=budget, earlier=EarlierTree(open_previous(vault, chain), closures),
-        versions=versions, progress=progress,
-    )
+    sequence = len(chain) + 1
 
-    writer.durable = taking.settle
+    def make() -> Making:
+        from jbackupd.engine.making import Making
+
+        return Making(
+            vault, writer, dataset=dataset, sequence=sequence, closures=closures, budget=budget, preset=preset
+        )
+
+    taking = Taking(earlier=EarlierTree(open_previous(vault, chain), closures), make=make, progress=progress)
 
     def commit() -> Committed:
         body = PointBody(
-            tree.extents(), tree.length, tree.digest, taking.statistics(), source.kind, budget.frames,
+            tree.extents, tree.length, tree.digest, taking.statistics(), source.kind, budget.frames,
             budget.plain_bytes,
         )
         return commit_point(
@@ -104,9 +101,9 @@ def run_backup(
             taking.take(item)
         tree = taking.finish()
         committed = commit()
-        versions.store()
+        taking.remember(VersionTable(vault.catalog), dataset, sequence)
     finally:
-        encoder.close()
+        taking.close()
         writer.close()
     return BackupResult(
         committed.name, committed.header, taking.statistics(), committed.new_object_bytes,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
 
 from jbackupd.engine.closure import Closures
 from jbackupd.format.tree import TreeRecord
 from jbackupd.model.errors import DamageError, KeyMissingError
 from jbackupd.model.ids import FrameId
-from jbackupd.model.records import EntryType
+from jbackupd.model.records import EntryType, Extent
 from jbackupd.sources.port import SourceItem
 from jbackupd.vault.vault import OpenPoint, StoredPoint, Vault
 
@@ -16,6 +18,17 @@ RACY_NS = 2_000_000_000
 """A file touched later than this before a run began may have changed again within its clock's grain."""
 BATCH = 1000
 """Records that are looked up together: some 600 KB."""
+
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """A tree stream that is durable in the vault."""
+
+    extents: tuple[Extent, ...]
+    length: int
+    digest: bytes
+
 
 _FILE = int(EntryType.FILE)
 Known = tuple[bytes, TreeRecord]
@@ -31,11 +44,13 @@ class EarlierTree:
     """
 
     def __init__(self, point: OpenPoint | None, closures: Closures) -> None:
+        self._point = point
         self._begun_ns = 0 if point is None else int(point.header.begun_at.timestamp() * 1e9) - RACY_NS
         self._records = iter(()) if point is None else point.records()
         self._closures = closures
         self._batch: list[Known] = []
         self._position = 0
+        self._is_damaged = False
         self._whole: set[FrameId] = set()
         self._lost: set[FrameId] = set()
         self.passed_over = 0
@@ -74,6 +89,30 @@ class EarlierTree:
             and (record.type != _FILE or self._is_settled(record))
         )
 
+    def whole(self, length: int) -> Tree | None:
+        """Return the tree itself, if all of it was asked for, it has this length, and the vault still has all of it."""
+        if self.passed_over or self._position < len(self._batch) or self._load():
+            return None
+        if self._point is None or self._is_damaged:
+            return None
+        body = self._point.body
+        if body.tree_bytes != length or self._closures.lost({extent.frame for extent in body.tree}):
+            return None
+        return Tree(body.tree, body.tree_bytes, body.tree_digest)
+
+    def stream(self, length: int) -> Iterator[bytes]:
+        """Yield the tree's first bytes once more.
+
+        Raises:
+            DamageError: They cannot be read any more.
+        """
+        assert self._point is not None
+        for piece in self._point.read(self._point.body.tree):
+            yield piece[:length]
+            length -= len(piece)
+            if length <= 0:
+                break
+
     def _is_settled(self, record: TreeRecord) -> bool:
         """Tell whether a file was old enough when it was taken, and whether the vault still has it."""
         if record.mtime_ns >= self._begun_ns or record.ctime_ns >= self._begun_ns:
@@ -87,7 +126,7 @@ class EarlierTree:
             for record in islice(self._records, BATCH):
                 self._batch.append(record)
         except (DamageError, KeyMissingError):
-            self._records = iter(())  # as far as it can be read
+            self._records, self._is_damaged = iter(()), True  # as far as it can be read
         frames = {FrameId(extent[0]) for _, record in self._batch for extent in record.extents}
         frames -= self._whole
         lost = self._closures.lost(frames)

@@ -22,9 +22,6 @@ BOUNDARY_MASK = 0x0F
 """One chunk in sixteen may end a frame: frames end at the same content every day, so that a frame's
 base is one earlier frame and closures stay narrow."""
 BUFFER_BYTES = 4 * 1024 * 1024
-LARGE_BYTES = 1024 * 1024
-"""From here on a file has frames of its own, and anchors; below, files share frames and an earlier
-version is taken whole."""
 SKETCHED_BYTES_MIN = 2 * 1024
 """Below, what a sketch costs is more than what it saves."""
 SKETCH_HASHES = 2

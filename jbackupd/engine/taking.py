@@ -1,23 +1,27 @@
-"""Taking a source: every item becomes a tree entry, every new byte a frame."""
+"""Taking a source: every item becomes a record of the tree, every new byte a frame.
+
+As long as everything is what it was, the tree is that of the point before, and nothing is made at all.
+"""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from jbackupd.engine.closure import Budget, Closures
-from jbackupd.engine.draft import Content
-from jbackupd.engine.earlier import EarlierTree, Known
-from jbackupd.engine.encode import Encoder
-from jbackupd.engine.lane import LARGE_BYTES, Lane
-from jbackupd.engine.versions import TREE_PATH, Versions, whole
-from jbackupd.format.index import IndexedPack
+from jbackupd.catalog.versions import VersionTable
+from jbackupd.engine.earlier import EarlierTree, Known, Tree
+from jbackupd.engine.large import LARGE_BYTES, TREE_PATH
 from jbackupd.format.tree import TreeEncoder, TreeRecord, encode_entry
-from jbackupd.model.ids import FrameId
+from jbackupd.model.ids import DatasetId, FrameId
 from jbackupd.model.records import EntryType, Statistics, TreeEntry, Unreadable
+from jbackupd.policy.skip import references_to_keep
 from jbackupd.sources.port import SourceItem, UnreadableError
-from jbackupd.vault.vault import Vault
+
+if TYPE_CHECKING:
+    from jbackupd.engine.draft import Content
+    from jbackupd.engine.making import Making
 
 BLOCK_BYTES = 2 * 1024 * 1024
 RECORDS_BYTES = 64 * 1024
@@ -40,47 +44,32 @@ class Taking:
     """One run's way from source items to frames and a tree stream. Used by one thread.
 
     Args:
-        encoder: Takes the frames.
         earlier: The previous point's tree.
-        versions: What new content is encoded against.
+        make: Called once, when the first difference is found.
         progress: Called after every block.
     """
 
     def __init__(
-        self, vault: Vault, encoder: Encoder, *, closures: Closures, budget: Budget, earlier: EarlierTree,
-        versions: Versions, progress: Callable[[Progress], None],
+        self, *, earlier: EarlierTree, make: Callable[[], Making], progress: Callable[[Progress], None]
     ) -> None:
-        self._encoder = encoder
         self._earlier = earlier
-        self._versions = versions
+        self._make = make
+        self._making: Making | None = None
         self._report = progress
-        self._closures = closures
-        hashes = vault.keys.content_hash()
-        self._files, self._trees = (
-            Lane(
-                vault.catalog, hashes, encoder.submit, closures=closures, budget=budget, similar=versions.similar
-            )
-            for _ in range(2)
-        )
-        self._tree = TreeEncoder()
+        self._encoder = TreeEncoder()
+        self._same_bytes = 0
         self._records = bytearray()
-        self._trees.begin(versions.reference(TREE_PATH, None), alone=True, anchored=True)
-        self._trees.feed(self._tree.begin())
         self._waiting: deque[bytearray | tuple[TreeEntry, Content]] = deque()
-        self._counts: dict[int, int] = dict.fromkeys(EntryType, 0)
         self._waiting_bytes = 0
         self._run: list[Known] = []
         self._passed_over = 0
+        self._counts: dict[int, int] = dict.fromkeys(EntryType, 0)
         self._bytes = 0
         self._changed_files = 0
+        self._carried: list[bytes] = []
         self.unreadable: list[Unreadable] = []
         self.used: set[FrameId] = set()
-        """Every frame that an entry refers to."""
-
-    def settle(self, pack: IndexedPack) -> None:
-        """Hear that a pack is durable and in the catalog."""
-        self._files.settle(pack)
-        self._trees.settle(pack)
+        """Every frame that the tree and its entries refer to."""
 
     def take(self, item: SourceItem | Unreadable) -> None:
         """Take the next item, in path order."""
@@ -92,6 +81,7 @@ class Taking:
             self._carry(found)
             return
         self._end_run()
+        making = self._differ()
         entry = TreeEntry(
             item.path, item.type, item.mode, item.uid, item.gid, item.mtime_ns, item.ctime_ns, item.inode,
             item.size or 0, target=item.target,
@@ -103,69 +93,95 @@ class Taking:
             self._queue(replace(entry, digest=earlier.digest, extents=earlier.extents), None)
             self._note_unchanged(found[1])
         else:
-            self._take_file(item, entry, found[1].entry() if found is not None else None)
+            self._take_file(making, item, entry, found[1].entry() if found is not None else None)
         self._emit_settled()
         self._tell()
 
-    def finish(self) -> Content:
-        """End the tree and wait until every frame is durable; return the tree stream's content."""
+    def finish(self) -> Tree:
+        """End the tree and wait until every frame is durable."""
         self._end_run()
-        self._files.close_draft()
-        self._emit_settled()
+        end = self._encoder.end()
+        tree = self._earlier.whole(self._same_bytes + len(end)) if self._making is None else None
+        if tree is None:
+            making = self._differ()
+            making.files.close_draft()
+            self._emit_settled()
+            content = making.end_tree(bytes(self._records) + end)
+            tree = Tree(content.extents(), content.length, content.digest)
+        else:
+            self._carried.append(TREE_PATH)
         self._tell()
-        self._trees.feed(bytes(self._records))
-        self._trees.feed(self._tree.end())
-        content, anchors = self._trees.end()
-        self._encoder.flush()
-        self._versions.remember(TREE_PATH, content, anchors)
-        self.used.update(extent.frame for extent in content.extents())
-        return content
+        self.used.update(extent.frame for extent in tree.extents)
+        return tree
+
+    def remember(self, table: VersionTable, dataset: DatasetId, sequence: int) -> None:
+        """Remember what later points are encoded against, and forget what none will be. After the commit."""
+        table.carry(str(dataset), self._carried, sequence)
+        if self._making is not None:
+            self._making.versions.store()
+        table.keep(str(dataset), references_to_keep(sequence))
 
     def statistics(self) -> Statistics:
         """Return what was taken so far."""
+        making = self._making
         return Statistics(
             self._counts[EntryType.FILE], self._counts[EntryType.FOLDER], self._counts[EntryType.SYMLINK],
-            self._bytes, self._files.counts.chunks, self._files.counts.new_chunks,
-            self._encoder.counts.frames, self._encoder.counts.delta_frames, tuple(self.unreadable),
-            self._changed_files,
+            self._bytes,
+            making.files.counts.chunks if making else 0, making.files.counts.new_chunks if making else 0,
+            making.encoder.counts.frames if making else 0, making.encoder.counts.delta_frames if making else 0,
+            tuple(self.unreadable), self._changed_files,
         )
 
-    def _take_file(self, item: SourceItem, entry: TreeEntry, earlier: TreeEntry | None) -> None:
+    def close(self) -> None:
+        """Stop what makes frames; what was not flushed is thrown away."""
+        if self._making is not None:
+            self._making.close()
+
+    def _differ(self) -> Making:
+        """Return what makes frames; at the first difference the tree is begun anew with what was the same so far."""
+        if self._making is None:
+            self._making = self._make()
+            begin = self._encoder.begin()
+            length = len(begin) + self._same_bytes
+            self._making.begin_tree(self._earlier.stream(length) if self._same_bytes else [begin])
+        return self._making
+
+    def _take_file(self, making: Making, item: SourceItem, entry: TreeEntry, earlier: TreeEntry | None) -> None:
         large = item.size is None or item.size >= LARGE_BYTES
-        reference = self._versions.reference(item.path, earlier) if large else whole(earlier)
-        self._files.begin(reference, alone=large, anchored=large)
+        making.begin_file(item.path, earlier, large=large)
         try:
-            changed = self._read(item)
+            changed = self._read(making, item)
         except UnreadableError as error:
-            self._files.abandon()
+            making.files.abandon()
             self.unreadable.append(Unreadable(item.path, error.reason))
             return
-        content, anchors = self._files.end()
+        content = making.end_file(item.path, large=large)
         if changed:
             # Stored as it was read, and read again next time: zero is no file's change time.
             entry = replace(entry, ctime_ns=0)
             self._changed_files += 1
-        if large:
-            self._versions.remember(item.path, content, anchors)
         self._queue(replace(entry, size=content.length, digest=content.digest), content)
 
-    def _read(self, item: SourceItem) -> bool:
+    def _read(self, making: Making, item: SourceItem) -> bool:
         """Feed a file to its lane; return whether it changed while it was read."""
         done = 0
         with item.open() as reader:
             while block := reader.read(BLOCK_BYTES):
-                self._files.feed(block)
+                making.files.feed(block)
                 done += len(block)
                 self._report(Progress(self._bytes + done, self._counts[EntryType.FILE]))
             return reader.changed()
 
     def _carry(self, known: Known) -> None:
         """Take over an entry that is what it was, as the bytes of its record."""
-        if len(self._run) >= RUN_MAX or self._earlier.passed_over != self._passed_over:
+        if len(self._run) >= RUN_MAX:
             self._end_run()
+        if self._earlier.passed_over != self._passed_over:
             self._passed_over = self._earlier.passed_over
+            self._end_run()
+            self._differ()
         if not self._run:
-            self._tree.note(known[1].path, is_folder=known[1].type == EntryType.FOLDER)
+            self._encoder.note(known[1].path, is_folder=known[1].type == EntryType.FOLDER)
         self._run.append(known)
 
     def _end_run(self) -> None:
@@ -174,7 +190,7 @@ class Taking:
             return
         records = [record for _, record in self._run]
         # What is first was noted; that each of the others may follow it was checked when they were decoded.
-        self._tree.follow(len(records) - 1, records[-1].path, is_folder=records[-1].type == EntryType.FOLDER)
+        self._encoder.follow(len(records) - 1, records[-1].path, is_folder=records[-1].type == EntryType.FOLDER)
         self._put(b"".join([data for data, _ in self._run]))
         self._run = []
         for record in records:
@@ -187,11 +203,11 @@ class Taking:
         for extent in record.extents:
             self.used.add(FrameId(extent[0]))
         if record.size >= LARGE_BYTES:
-            self._versions.carry(record.path)
+            self._carried.append(record.path)
 
     def _queue(self, entry: TreeEntry, content: Content | None) -> None:
         """Take the next entry; one whose content is not settled yet waits, and with it what follows."""
-        self._tree.note(entry.path, is_folder=entry.type is EntryType.FOLDER)
+        self._encoder.note(entry.path, is_folder=entry.type is EntryType.FOLDER)
         self._counts[entry.type] += 1
         self._bytes += entry.size
         if content is None:
@@ -210,13 +226,16 @@ class Taking:
             self._waiting.append(bytearray(data))
         self._waiting_bytes += len(data)
         if self._waiting_bytes >= WAITING_BYTES_MAX:
-            self._files.close_draft()
+            self._differ().files.close_draft()
             self._emit_settled()
 
     def _write(self, data: bytes | bytearray) -> None:
+        if self._making is None:
+            self._same_bytes += len(data)
+            return
         self._records += data
         if len(self._records) >= RECORDS_BYTES:
-            self._trees.feed(bytes(self._records))
+            self._making.trees.feed(bytes(self._records))
             self._records = bytearray()
 
     def _tell(self) -> None:
@@ -238,7 +257,7 @@ class Taking:
     def _settled(self, entry: TreeEntry, content: Content) -> bytes:
         """Return the record of an entry whose frames are closed."""
         if content.sketch:
-            self._versions.remember_small(content)
+            self._differ().versions.remember_small(content)
         extents = content.extents()
         self.used.update(extent.frame for extent in extents)
         return encode_entry(replace(entry, extents=extents))

@@ -13,15 +13,14 @@ from jbackupd.codec.cutting import ANCHOR, AnchorCutter, Anchors, Cutter, sample
 from jbackupd.codec.resemblance import AnchorCollector
 from jbackupd.engine.closure import Closures
 from jbackupd.engine.draft import Content, Reference
-from jbackupd.engine.lane import BUFFER_BYTES, LARGE_BYTES
+from jbackupd.engine.lane import BUFFER_BYTES
+from jbackupd.engine.large import LARGE_BYTES
 from jbackupd.model.errors import DamageError, KeyMissingError
 from jbackupd.model.ids import DatasetId
 from jbackupd.model.records import EntryType, Extent, TreeEntry
-from jbackupd.policy.skip import reference_of, references_to_keep
+from jbackupd.policy.skip import reference_of
 from jbackupd.vault.vault import Vault
 
-TREE_PATH = b""
-"""The tree stream's name among a dataset's versions; no file has it."""
 WHOLE_BYTES_MAX = 4 * LARGE_BYTES
 LIKE_MAX = 3
 """So many lineages are looked at more closely for one frame."""
@@ -46,7 +45,6 @@ class Versions:
         self._sequence = sequence
         self._closures = closures
         self._made: list[tuple[bytes, Content, Anchors]] = []
-        self._carried: list[bytes] = []
         self._sketches: list[tuple[int, Extent]] = []
         self._has_sketches = self._table.has_sketches()
         self._lock = threading.Lock()
@@ -99,16 +97,10 @@ class Versions:
         if len(self._sketches) >= SKETCHES_AT_ONCE:
             self._put_sketches()
 
-    def carry(self, path: bytes) -> None:
-        """Note that a file is what it was at the previous point."""
-        self._carried.append(path)
-
     def store(self) -> None:
-        """Store what was noted, and forget what no later point will refer to. After the commit."""
-        self._table.carry(self._dataset, self._carried, self._sequence)
+        """Store what was noted. After the commit."""
         self._table.put(self._version(path, content, anchors) for path, content, anchors in self._made)
         self._put_sketches()
-        self._table.keep(self._dataset, references_to_keep(self._sequence))
 
     def _version(self, path: bytes, content: Content, anchors: Anchors) -> tuple[bytes, Version, list[int]]:
         known = [self._table.lineage_of(self._dataset, path), *content.kinship.lineages]
