@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jbackupd.cli.output import Frame, pass_frame, show_time, time_text
-from jbackupd.model.errors import EXIT_INCOMPLETE, EXIT_OK, NotFoundError
+from jbackupd.model.errors import EXIT_INCOMPLETE, EXIT_OK, BusyError, NotFoundError
 from jbackupd.model.ids import TenantId
 from jbackupd.model.texts import _, to_translate
 from jbackupd.model.units import show_size
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
-    from jbackupd.service.reclaiming import Judged, Outlook, Reclaimed
+    from jbackupd.model.clock import Clock
     from jbackupd.settings.schema import Settings
 
 REASONS = {
@@ -43,22 +41,31 @@ REASONS = {
 def reclaim(frame: Frame, tenant: str | None, dry_run: bool, clock_is_right: bool) -> int:
     """Reclaim one vault or all own ones; exit code 3 when something was left to the next run."""
     from jbackupd.model.clock import SystemClock
+    from jbackupd.service.client import call
+    from jbackupd.service.reclaimdocuments import preview
 
-    settings, now = frame.settings(), SystemClock().now()
+    settings = frame.settings()
     tenants = _tenants(settings, tenant)
     if dry_run:
-        documents = [_preview(settings, name, now) for name in tenants]
+        documents = [preview(settings, name, SystemClock().now()) for name in tenants]
         frame.emit({"dry_run": True, "vaults": documents}, lambda: _show_preview(documents))
         return EXIT_OK
-    done = _reclaim_here(settings, tenants, now, clock_is_right)
-    documents = [reclaimed_document(each) for each in done]
+    try:
+        documents = _reclaim_here(settings, tenants, SystemClock(), clock_is_right)
+    except BusyError:
+        # The daemon has the state folder: let it do the work between two points.
+        asked = call(settings.site.state, "reclaim", tenants=tenants, clock_is_right=clock_is_right)
+        documents = asked["vaults"]
     frame.emit({"dry_run": False, "vaults": documents}, lambda: _show_done(documents))
     left = any(document["postponed_bytes"] or document["frozen"] for document in documents)
     return EXIT_INCOMPLETE if left else EXIT_OK
 
 
-def _reclaim_here(settings: Settings, tenants: list[TenantId], now: datetime, believe_clock: bool) -> list[Reclaimed]:
+def _reclaim_here(
+    settings: Settings, tenants: list[TenantId], clock: Clock, believe_clock: bool
+) -> list[dict[str, Any]]:
     from jbackupd.service.lock import state_lock
+    from jbackupd.service.reclaimdocuments import reclaimed_document
     from jbackupd.service.reclaiming import reclaim as run
     from jbackupd.service.wiring import clear_leftovers, open_epochs, open_site
 
@@ -66,7 +73,10 @@ def _reclaim_here(settings: Settings, tenants: list[TenantId], now: datetime, be
         site = open_site(settings)
         epochs = open_epochs(site)
         clear_leftovers(site.files)
-        return [run(site, tenant, epochs, now=now, believe_clock=believe_clock) for tenant in tenants]
+        return [
+            reclaimed_document(run(site, tenant, epochs, now=clock.now(), believe_clock=believe_clock))
+            for tenant in tenants
+        ]
 
 
 def _tenants(settings: Settings, tenant: str | None) -> list[TenantId]:
@@ -78,54 +88,6 @@ def _tenants(settings: Settings, tenant: str | None) -> list[TenantId]:
     if tenant is not None:
         return [configured_tenant(settings, tenant)]
     return [name for name in tenants_here(PosixFiles(settings.site.state)) if settings.tenant(name) is not None]
-
-
-def _preview(settings: Settings, tenant: TenantId, now: datetime) -> dict[str, Any]:
-    from jbackupd.engine.reclaimplan import chains_of, find_garbage, needed_by
-    from jbackupd.service.reclaiming import look
-    from jbackupd.service.wiring import point_lists
-
-    (points,) = point_lists(settings, tenant)
-    outlook = look(settings, points.store, points, tenant, now)
-    staying = {each.point.name for each in outlook.judged if each.decision.stays}
-    leaving = {each.point.name for each in outlook.leaving}
-    chains = chains_of(points)
-    gone = needed_by(chains, leaving) - needed_by(chains, staying)
-    already = find_garbage(points.store, points, points.verifiers).bytes
-    would = already + sum(points.store.size(ref) for ref in gone if points.store.has(ref))
-    return {
-        "tenant": tenant, "would_remove": [judged_fields(each) for each in outlook.leaving],
-        "would_free_bytes": would, "overdue": [judged_fields(each) for each in outlook.overdue],
-        "stays": len(staying), **_doubt_fields(outlook),
-    }
-
-
-def reclaimed_document(done: Reclaimed) -> dict[str, Any]:
-    """Return what a run did, for machines."""
-    gone = {point.name for point in done.removed}
-    return {
-        "tenant": done.tenant,
-        "removed": [judged_fields(each) for each in done.outlook.judged if each.point.name in gone],
-        "freed_objects": done.freed.objects, "freed_bytes": done.freed.bytes,
-        "rewritten_packs": done.moved_packs, "rewritten_bytes": done.moved_bytes,
-        "postponed_bytes": done.postponed_bytes, "frozen": done.is_frozen,
-        "overdue": [judged_fields(each) for each in done.outlook.overdue],
-        "stays": len(done.outlook.judged) - len(gone),
-    }
-
-
-def judged_fields(judged: Judged) -> dict[str, Any]:
-    """Return a point with why it stays or goes."""
-    header = judged.point.header
-    return {
-        "point": judged.point.label, "name": judged.point.name.hex(), "taken_at": time_text(header.taken_at),
-        "reasons": [reason.value for reason in judged.decision.reasons],
-    }
-
-
-def _doubt_fields(outlook: Outlook) -> dict[str, Any]:
-    since = outlook.doubted_since
-    return {"clock_doubted_since": time_text(since) if since is not None else None}
 
 
 def reasons_text(reasons: list[str]) -> str:

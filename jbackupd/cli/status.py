@@ -71,6 +71,8 @@ def _lines(zone: tzinfo, page: dict[str, Any]) -> Iterator[str]:
         yield ""
     for held in page["held"]:
         yield _("held for another site: {dataset}: {point}").format(dataset=held["id"], point=_point(held["newest"]))
+    for vault in page.get("retention", ()):
+        yield from _retention_lines(vault)
     for job in page["jobs"]:
         yield _job_line(job)
 
@@ -102,6 +104,24 @@ def _dataset_lines(zone: tzinfo, dataset: dict[str, Any]) -> Iterator[str]:
         )
     if dataset["error"] is not None:
         yield "    " + text_of(dataset["error"])
+
+
+def _retention_lines(vault: dict[str, Any]) -> Iterator[str]:
+    """Yield what somebody should see to; a retention that does its work needs no line."""
+    if vault["frozen"] is not None:
+        yield _("{tenant}: nothing is removed: frozen ({reason})").format(
+            tenant=vault["tenant"], reason=vault["frozen"]
+        )
+    elif vault["error"] is not None:
+        yield _("{tenant}: nothing was reclaimed: {reason}").format(
+            tenant=vault["tenant"], reason=text_of(vault["error"])
+        )
+    if vault["overdue_points"]:
+        yield counted(
+            "{tenant}: {count} point stays although its upper bound is passed",
+            "{tenant}: {count} points stay although their upper bound is passed", vault["overdue_points"],
+            tenant=vault["tenant"],
+        )
 
 
 def _peer_lines(peer: dict[str, Any]) -> Iterator[str]:

@@ -34,6 +34,7 @@ from jbackupd.service.log import Log, set_level
 from jbackupd.service.metrics import CONTENT_TYPE, render
 from jbackupd.service.notify import Notifier, keep_alive
 from jbackupd.service.peers import PeerSet
+from jbackupd.service.reclaims import Reclaims
 from jbackupd.service.runner import Runner, Taken
 from jbackupd.service.scheduler import Scheduler
 from jbackupd.service.status import Facts, dataset_deadline, status_document
@@ -163,6 +164,8 @@ class Daemon:
         self._scheduler = Scheduler(self.runner, live.timetable, self._newest_point, clock=clock)
         self.control = Control(live.settings.site.state, self._defect)
         Verbs(self).register(self.control)
+        self._reclaims = Reclaims(live, epochs, files, self.runner, offload=offload, clock=clock, log=log)
+        self._reclaims.register(self.control)
         self._succession = Succession(
             live, epochs, pending, files, self.board, self.peer_set, offload=offload, clock=clock, log=log
         )
@@ -189,6 +192,7 @@ class Daemon:
         await self.control.open()
         await self.peer_set.follow()
         self._tasks.start("schedule", self._scheduler.run)
+        self._tasks.start("reclaim", self._reclaims.run)
         self._tasks.start("received points", self._follow_received)
         self._tasks.start("standing", self._tell_standing)
         self._notifier.ready()
@@ -227,6 +231,8 @@ class Daemon:
             async with self._reloading:
                 # A reload that is under way opens what is closed below.
                 await self._tasks.stop("schedule")
+                self.runner.stopping = True
+                await self._tasks.stop("reclaim")
             await self._succession.close()
             await self.runner.stop()
             await self.peer_set.close()
@@ -333,7 +339,7 @@ class Daemon:
             jobs=[job.document() for job in self.runner.active()],
             last_ends={dataset: end for dataset in datasets if (end := book.last_end(str(dataset)))},
             last_results={dataset: end for dataset in datasets if (end := book.last_result(str(dataset)))},
-            loaded_at=self._loaded_at, config_error=self._config_error,
+            loaded_at=self._loaded_at, config_error=self._config_error, reclaims=dict(self._reclaims.facts),
         )  # fmt: skip
 
     # What the runner asks.

@@ -19,6 +19,7 @@ import jbackupd
 from jbackupd.policy.deadline import Deadline
 from jbackupd.service.jobs import WITHOUT_RESULT, JobRecord
 from jbackupd.service.ledger import CopyFacts, DatasetFacts, PointFacts
+from jbackupd.service.reclaimfacts import ReclaimFacts
 from jbackupd.service.status import Facts, PeerFacts, dataset_deadline
 from jbackupd.settings.schema import Dataset
 
@@ -89,6 +90,19 @@ _PEER_COUNTERS: tuple[tuple[str, str, Callable[[PeerFacts], float]], ...] = (
 )
 
 
+_RETENTION: tuple[tuple[str, str, Callable[[ReclaimFacts], float]], ...] = (
+    ("reclaim_last_time_seconds", "When the last reclaim ended well", lambda r: _seconds(r.last_run)),
+    ("reclaim_error", "1 if the last try removed nothing for an error", lambda r: r.error is not None),
+    ("reclaim_frozen", "1 if somebody has stopped all removal", lambda r: r.frozen is not None),
+    ("held_points", "Points that somebody holds", lambda r: r.held_points),
+    ("overdue_points", "Points that stay although their upper bound is passed", lambda r: r.overdue_points),
+)
+_RETENTION_COUNTERS: tuple[tuple[str, str, Callable[[ReclaimFacts], float]], ...] = (
+    ("removed_points", "Points that retention has given up in this vault", lambda r: r.removed_points),
+    ("reclaimed_bytes", "Bytes of objects that were removed from this vault", lambda r: r.freed_bytes),
+)
+
+
 def render(facts: Facts, now: datetime) -> bytes:
     """Return the page. Computes for a while: call it in a thread."""
     registry = CollectorRegistry(auto_describe=False)
@@ -128,8 +142,19 @@ class _FactsCollector(Collector):
             for peer, each in facts.peers.items():
                 counter.add_metric([peer], of_peer(each))
             yield counter
+        yield from self._retention()
         held = [((str(dataset),), _age(point, self._now)) for dataset, point in facts.held.items()]
         yield _gauge("held_point_age_seconds", "Age of the newest point held for another site", ["dataset"], held)
+
+    def _retention(self) -> Iterator[Metric]:
+        vaults = self._facts.reclaims
+        for name, text, of_vault in _RETENTION:
+            yield _gauge(name, text, ["tenant"], [((tenant,), of_vault(each)) for tenant, each in vaults.items()])
+        for name, text, of_vault in _RETENTION_COUNTERS:
+            counter = CounterMetricFamily(f"jbackupd_{name}", text, labels=["tenant"])
+            for tenant, each in vaults.items():
+                counter.add_metric([tenant], of_vault(each))
+            yield counter
 
     def _row(self, dataset: Dataset) -> _Row:
         facts, id_ = self._facts, dataset.id

@@ -119,6 +119,10 @@ class Runner:
         """Tell whether a dataset's point is being taken or will be in a moment."""
         return dataset in self._active
 
+    def turn(self, tenant: TenantId) -> asyncio.Lock:
+        """Return what whoever writes a tenant's vault holds meanwhile."""
+        return self._turns[tenant]
+
     async def watch(self) -> None:
         """Wait for ever, or raise the broken invariant that a job has met."""
         await asyncio.shield(self._defect)

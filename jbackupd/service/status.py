@@ -9,11 +9,12 @@ from typing import Any
 
 import jbackupd
 from jbackupd.model.errors import JbackupdError
-from jbackupd.model.ids import DatasetId, SiteId
+from jbackupd.model.ids import DatasetId, SiteId, TenantId
 from jbackupd.policy.deadline import Deadline, deadline_of, worst
 from jbackupd.service.jobs import JobRecord
 from jbackupd.service.ledger import CopyFacts, DatasetFacts, PointFacts
 from jbackupd.service.queue import QueueState
+from jbackupd.service.reclaimfacts import ReclaimFacts
 from jbackupd.settings.schema import Dataset, Settings
 
 
@@ -43,6 +44,7 @@ class Facts:
         last_ends: The last job of each dataset that ended.
         last_results: The last job of each dataset that brought a point.
         config_error: Why the configuration of the last reload was not taken.
+        reclaims: How retention stands in the vaults that have one.
     """
 
     settings: Settings
@@ -57,6 +59,7 @@ class Facts:
     last_results: Mapping[DatasetId, JobRecord] = field(default_factory=dict)
     loaded_at: datetime | None = None
     config_error: JbackupdError | None = None
+    reclaims: Mapping[TenantId, ReclaimFacts] = field(default_factory=dict)
 
     def queue_bytes(self, peer: SiteId) -> int:
         """Return what waits for a peer, in bytes."""
@@ -78,6 +81,7 @@ def status_document(facts: Facts, now: datetime) -> dict[str, Any]:
         "held": [_held(dataset, point, now) for dataset, point in sorted(facts.held.items())],
         "peers": [_peer(facts, peer.id) for peer in facts.settings.peers],
         "jobs": list(facts.jobs),
+        "retention": [_retention(tenant, known) for tenant, known in sorted(facts.reclaims.items())],
     }
 
 
@@ -131,6 +135,14 @@ def _copy(peer: SiteId, copy: CopyFacts, dataset: Dataset, now: datetime) -> dic
 
 def _held(dataset: DatasetId, point: PointFacts | None, now: datetime) -> dict[str, Any]:
     return {"id": str(dataset), "newest": _point(point, now)}
+
+
+def _retention(tenant: TenantId, known: ReclaimFacts) -> dict[str, Any]:
+    return {
+        "tenant": tenant, "last_run": _time(known.last_run), "next_run": _time(known.next_run),
+        "error": _error(known.error), "frozen": known.frozen, "removed_points": known.removed_points,
+        "freed_bytes": known.freed_bytes, "held_points": known.held_points, "overdue_points": known.overdue_points,
+    }
 
 
 def _peer(facts: Facts, peer: SiteId) -> dict[str, Any]:
