@@ -57,7 +57,8 @@ class Taking:
         self._making: Making | None = None
         self._report = progress
         self._encoder = TreeEncoder()
-        self._same_bytes = 0
+        self._begin = self._encoder.begin()
+        self._same_bytes = len(self._begin)
         self._records = bytearray()
         self._waiting: deque[bytearray | tuple[TreeEntry, Content]] = deque()
         self._waiting_bytes = 0
@@ -141,9 +142,8 @@ class Taking:
         """Return what makes frames; at the first difference the tree is begun anew with what was the same so far."""
         if self._making is None:
             self._making = self._make()
-            begin = self._encoder.begin()
-            length = len(begin) + self._same_bytes
-            self._making.begin_tree(self._earlier.stream(length) if self._same_bytes else [begin])
+            known = self._same_bytes > len(self._begin)
+            self._making.begin_tree(self._earlier.stream(self._same_bytes) if known else [self._begin])
         return self._making
 
     def _take_file(self, making: Making, item: SourceItem, entry: TreeEntry, earlier: TreeEntry | None) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import jbackupd.engine.earlier
 import jbackupd.engine.taking
+from jbackupd.model.ids import ObjectKind
 from jbackupd.model.records import EntryType
 from tests.support.onesite import MemorySource, Site
 
@@ -63,8 +64,22 @@ def test_days_of_changes(found: list[dict[bytes, bytes]]) -> None:
             assert result.statistics.files == len(files)
             assert result.statistics.folders == sum(item.type is EntryType.FOLDER for item in items)
             assert result.statistics.source_bytes == sum(map(len, files.values()))
+            if day and files == before:
+                assert result.statistics.new_frames == 0
             before = files
         site.catalog.close()
+
+
+def test_nothing_new_makes_nothing(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    source = MemorySource({b"a/b": b"b" * 3000, b"large": bytes(2_000_000)})
+    first = site.backup(source)
+    for _ in range(3):
+        again = site.backup(source)
+        assert again.statistics.new_frames == 0
+        assert {ref.kind for ref in again.header.added} == {ObjectKind.KEY}
+        assert site.open_point().body.tree == site.open_point(first.header.sequence).body.tree
+    assert site.backup(MemorySource({**source.files, b"c": b"new"})).statistics.new_frames == 2  # a file's, the tree's
 
 
 def test_what_the_vault_has_lost_is_read_again_among_what_it_has(tmp_path: Path) -> None:
