@@ -19,6 +19,7 @@ PASSPHRASE_CHARACTERS_MIN = 8
 _ITERATIONS, _LANES, _MEMORY_KIB = 3, 1, 64 * 1024
 """RFC 9106, second recommendation, with one lane: 0.2 s here, for who guesses as well."""
 _CONTEXT = b"jbackupd 1 officer key"
+_SALT_BYTES = 16
 
 
 class _Saved(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
@@ -53,7 +54,7 @@ def make_officer(officer: str, passphrase: str) -> tuple[OfficerKey, bytes]:
             "the passphrase is too short", "use at least {count} characters, several words for example",
             count=PASSPHRASE_CHARACTERS_MIN,
         )
-    seed, salt = secrets.token_bytes(SIGNING_SEED_BYTES), secrets.token_bytes(16)
+    seed, salt = secrets.token_bytes(SIGNING_SEED_BYTES), secrets.token_bytes(_SALT_BYTES)
     sealed = seal_blob(
         _stretch(passphrase, salt, _ITERATIONS, _MEMORY_KIB), seed, context=_CONTEXT + officer.encode()
     )
@@ -71,7 +72,7 @@ def open_officer(data: bytes, passphrase: str) -> OfficerKey:
         if not data.startswith(TITLE):
             raise ValueError("no title")
         saved = msgspec.msgpack.decode(base64.b64decode(data[len(TITLE) :]), type=_Saved)
-        if not (1 <= saved.iterations <= 16 and 8 <= saved.memory_kib <= 1 << 20):
+        if len(saved.salt) < _SALT_BYTES or not (1 <= saved.iterations <= 16 and 8 <= saved.memory_kib <= 1 << 20):
             raise ValueError("parameters out of range")
     except (ValueError, msgspec.DecodeError) as error:
         raise KeyringError(

@@ -262,7 +262,7 @@ def _clean(value: Any) -> Any:
 def _decode(raw: bytes) -> Beginning | RunEvent:
     try:
         return _decoder.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise FormatError("a recovery run's journal holds a malformed record") from error
 
 

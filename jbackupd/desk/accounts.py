@@ -113,7 +113,7 @@ class Accounts:
             if document["version"] != ACCOUNTS_VERSION:
                 raise ValueError(document["version"])
             return cls(_account(row) for row in document["accounts"])
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise FormatError(
                 "the desk's accounts are not readable: {reason}", "make the accounts again", reason=str(error)
             ) from error

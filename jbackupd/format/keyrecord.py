@@ -209,7 +209,7 @@ def decode_record(key: KeyObject) -> KeyRecord:
     try:
         kind, tenant, site, made_at, body = _statement_decoder.decode(signed)
         moment = _EPOCH + timedelta(microseconds=made_at)
-    except (msgspec.DecodeError, UnicodeDecodeError, OverflowError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, OverflowError, RecursionError) as error:
         raise FormatError("a record of the keys is malformed") from error
     if tenant != key.tenant or not is_word(site):
         raise FormatError("a record of the keys is out of range")

@@ -37,7 +37,7 @@ class JbackupdError(Exception):
     Args:
         message: English template: what, on what, why. Fields in str.format style.
         hint: English template: what to do next; may be empty.
-        **fields: Values of the fields in both templates.
+        **fields: Values of the fields in both templates; of any name, since some come over the control socket.
     """
 
     exit_code: ClassVar[int] = 1
@@ -45,7 +45,7 @@ class JbackupdError(Exception):
     """A stable word for machines (--json, logs, protocol)."""
     retry: ClassVar[Retry] = Retry.NEVER
 
-    def __init__(self, message: str, hint: str = "", **fields: object) -> None:
+    def __init__(self, message: str, hint: str = "", /, **fields: object) -> None:
         self.message = message
         self.hint = hint
         self.fields = fields
@@ -65,7 +65,7 @@ def filled(template: str, fields: Mapping[str, object]) -> str:
     """Return an error's (possibly translated) template with its fields filled in; as it is, if they do not fit."""
     try:
         return template.format(**{name: in_words(value) for name, value in fields.items()}) if fields else template
-    except (KeyError, IndexError, ValueError):
+    except (KeyError, IndexError, ValueError, AttributeError, TypeError):
         return template
 
 

@@ -291,7 +291,7 @@ def _fold(bodies: Iterable[bytes]) -> list[JobRecord]:
     for body in bodies:
         try:
             record = msgspec.json.decode(body, type=JobRecord)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise FormatError("a record of {path} is not a job: {reason}", path=JOURNAL, reason=str(error)) from error
         records[record.number] = record
     return [records[number] for number in sorted(records)]

@@ -55,6 +55,11 @@ class Document:
             wrong = WrongError("this is not TOML: {reason}", reason=error.msg)
             self.problems.append(Problem(Place(file, error.lineno), (), wrong))
             return
+        except ValueError as error:
+            # Python reads no number of more than 4300 digits.
+            wrong = WrongError("this is not TOML: {reason}", reason=str(error))
+            self.problems.append(Problem(Place(file), (), wrong))
+            return
         except ConfigError as error:
             self.problems.append(Problem(Place(file), (), WrongError.of(error)))
             return

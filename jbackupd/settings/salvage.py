@@ -68,12 +68,12 @@ def _site_table(text: str) -> dict[str, Any]:
     """Return what a file says under [site]; of a file that is no TOML, the lines there that are."""
     try:
         tables = tomli.loads(text)
-    except tomli.TOMLDecodeError:
+    except ValueError:  # not TOML, or a number of more digits than Python reads
         found: dict[str, Any] = {}
         for line in _site_lines(text):
             try:
                 found = {**tomli.loads(line), **found}
-            except tomli.TOMLDecodeError:
+            except ValueError:
                 continue
         return found
     site = tables.get("site")

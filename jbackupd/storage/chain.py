@@ -261,7 +261,7 @@ class _Reader:
         try:
             fields = json.loads(match[2])
             sequence, at = fields.pop("sequence"), fields.pop("at")
-        except (ValueError, KeyError):
+        except (ValueError, KeyError, RecursionError):
             return self._break(to_translate("it does not have the form of an entry"))
         if sequence != self._entries + 1:
             return self._break(to_translate("its number does not follow"))

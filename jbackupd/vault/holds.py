@@ -21,6 +21,8 @@ from jbackupd.vault.store import ObjectStore
 FOLDER = "retention"
 _HOLD = "hold-"
 _FREEZE = "frozen"
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What a decoder says to damaged bytes: msgspec lets broken UTF-8 and deep nesting through as what they are."""
 
 
 class Hold(msgspec.Struct, frozen=True):
@@ -70,7 +72,7 @@ class Holds:
             return None
         try:
             return msgspec.json.decode(self._store.files.read(path), type=Freeze)
-        except msgspec.DecodeError:
+        except _UNREADABLE:
             return Freeze("?", None)
 
     def freeze(self, freeze: Freeze) -> None:
@@ -98,7 +100,7 @@ class Holds:
                 continue
             try:
                 hold = msgspec.json.decode(self._store.files.read(self._path(name)), type=Hold)
-            except msgspec.DecodeError:
+            except _UNREADABLE:
                 hold = Hold("?", None)
             yield point, hold
 

@@ -103,7 +103,11 @@ def load_identity(files: Files, site: SiteId) -> SiteIdentity:
         ) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise _damaged() from error
-    if saved != saved.checked() or saved.version != VERSION:
+    lengths = (len(saved.signing_seed), len(saved.ssh_seed), len(saved.local_key))
+    if (
+        saved != saved.checked() or saved.version != VERSION
+        or lengths != (SIGNING_SEED_BYTES, KEY_BYTES, KEY_BYTES)
+    ):
         raise _damaged()
     if saved.site != site:
         raise KeyringError(

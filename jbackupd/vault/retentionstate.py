@@ -49,7 +49,7 @@ def load_state(store: ObjectStore) -> ReclaimState:
         return ReclaimState()
     try:
         return msgspec.json.decode(store.files.read(path), type=ReclaimState)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ReclaimState()
 
 

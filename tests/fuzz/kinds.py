@@ -1,0 +1,9 @@
+"""Every decoder of bytes from outside, by its name."""
+
+from __future__ import annotations
+
+from tests.fuzz.kind import Kind
+from tests.fuzz.objects import OBJECTS
+from tests.fuzz.state import STATE
+
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (*OBJECTS, *STATE)}
