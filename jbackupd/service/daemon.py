@@ -35,10 +35,11 @@ from jbackupd.service.metrics import CONTENT_TYPE, render
 from jbackupd.service.notify import Notifier, keep_alive
 from jbackupd.service.peers import PeerSet
 from jbackupd.service.reclaims import Reclaims
-from jbackupd.service.runner import Runner, Taken
+from jbackupd.service.runner import Runner
 from jbackupd.service.scheduler import Scheduler
 from jbackupd.service.status import Facts, dataset_deadline, status_document
 from jbackupd.service.succession import Succession
+from jbackupd.service.taken import Taken
 from jbackupd.service.taking import take_point
 from jbackupd.service.verbs import Verbs
 from jbackupd.service.wiring import (

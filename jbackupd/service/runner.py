@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from jbackupd.model.clock import Clock
@@ -16,45 +15,12 @@ from jbackupd.runtime.news import News
 from jbackupd.runtime.offload import Offload, beat
 from jbackupd.service.jobs import Job, JobBook, JobEvent, JobProgress, ending_of
 from jbackupd.service.log import Log
+from jbackupd.service.taken import Take, Taken
 from jbackupd.service.wire import failure_of
 
 BACKUP = "backup"
 PROGRESS_SECONDS = 0.25
 """More often nobody can read it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """What a backup has brought.
-
-    Attributes:
-        incomplete: Something in scope could not be taken.
-        source_bytes: Size of what was taken.
-        result: For the journal and for commands; numbers, words and lists of them.
-    """
-
-    incomplete: bool
-    source_bytes: int
-    result: dict[str, Any] = field(default_factory=dict)
-
-
-class Take(Protocol):
-    """Takes a point of a dataset (wiring fills it in)."""
-
-    def __call__(
-        self, dataset: DatasetId, progress: Callable[[int, int], None], stopped: Callable[[], bool], /
-    ) -> Taken:
-        """Block until the point is committed.
-
-        Args:
-            dataset: Which.
-            progress: Called with bytes and files, often; raises TryLaterError when the run must end.
-            stopped: Asked now and then; true when the run must end.
-
-        Raises:
-            JbackupdError: There is no new point.
-        """
-        ...
 
 
 class Patience(Protocol):

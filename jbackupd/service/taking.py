@@ -14,7 +14,7 @@ from jbackupd.model.clock import Clock
 from jbackupd.model.ids import DatasetId, ObjectKind
 from jbackupd.model.records import EntryType, Preset, Unreadable
 from jbackupd.policy.skip import references_to_keep
-from jbackupd.service.runner import Taken
+from jbackupd.service.taken import Taken
 from jbackupd.sources.port import Source, UnreadableError
 from jbackupd.vault.commit import Authorship
 from jbackupd.vault.expiry import moved_packs

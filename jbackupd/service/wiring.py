@@ -35,7 +35,7 @@ from jbackupd.vault.vault import PointList, Vault
 if TYPE_CHECKING:
     # What takes points brings numpy, asyncio and its threads: a fifth of a second that no reading command has.
     from jbackupd.service.founding import Founded
-    from jbackupd.service.runner import Take, Taken
+    from jbackupd.service.taken import Take, Taken
     from jbackupd.service.taking import OwnVault
     from jbackupd.sources.port import Source
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -26,8 +27,22 @@ os.write(told, json.dumps([code, sorted(sys.modules)]).encode())
 def test_a_reading_command_loads_nothing_of_what_takes_points(vaulted, call):
     vaulted.document("backup", "imari/juki", "--local")
     arguments = [vaulted.path("out") if word == "OUT" else word for word in call]
+    assert loaded(vaulted, *arguments) & NEVER == set()
+
+
+def test_a_backup_that_finds_nothing_new_loads_nothing_of_what_makes_frames(vaulted):
+    # What a test wrote just now is read twice, since it may have changed within its clock's grain.
+    vaulted.configure(f'kind = "files", paths = ["{Path(__file__).parents[2] / "docs" / "format"}"]')
+    vaulted.document("backup", "imari/juki", "--local")
+    modules = loaded(vaulted, "backup", "imari/juki", "--local")
+    assert modules & (NEVER - {"jbackupd.engine.backup"} | {"jbackupd.engine.making"}) == set()
+
+
+def loaded(installation, *arguments):
+    """Return the modules that a command has loaded when it ends."""
     done = subprocess.run(
-        [sys.executable, "-c", CALLED, "-c", vaulted.config, *arguments], capture_output=True, check=True
+        [sys.executable, "-c", CALLED, "-c", installation.config, *arguments], capture_output=True, check=True
     )
     code, modules = json.loads(done.stdout)
-    assert (code, NEVER & set(modules)) == (0, set())
+    assert code == 0
+    return set(modules)

@@ -12,8 +12,9 @@ from jbackupd.model.ids import DatasetId
 from jbackupd.runtime.offload import Offload
 from jbackupd.service.jobs import JobBook, JobState
 from jbackupd.service.log import Log
-from jbackupd.service.runner import Runner, Taken
+from jbackupd.service.runner import Runner
 from jbackupd.service.scheduler import LOOK_SECONDS, Scheduler, Timetable
+from jbackupd.service.taken import Taken
 from jbackupd.settings.schedule import Schedule
 from jbackupd.settings.schema import zone_of
 from jbackupd.storage.files import PosixFiles
