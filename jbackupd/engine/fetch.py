@@ -10,8 +10,10 @@ from functools import partial
 
 from jbackupd.codec.signing import SiteVerifier
 from jbackupd.engine.replicate import OBJECTS_AT_ONCE, Offload, run_all
+from jbackupd.format.expiry import NOT_HELD, Expiry, RemovedPoint
 from jbackupd.format.point import Point, decode_point, verify_point
 from jbackupd.format.receipt import decode_receipt, verify_receipt
+from jbackupd.model.clock import Clock, SystemClock
 from jbackupd.model.errors import (
     ChainError,
     FormatError,
@@ -23,7 +25,9 @@ from jbackupd.model.errors import (
 from jbackupd.model.ids import NO_OBJECT, DatasetId, ObjectKind, ObjectName, ObjectRef, SiteId, TenantId
 from jbackupd.protocol.messages import OBJECT_BYTES_MAX
 from jbackupd.runtime.offload import settled
+from jbackupd.vault.commit import Authorship
 from jbackupd.vault.erased import destroyed_objects
+from jbackupd.vault.expiry import put_expiry, removed_points
 from jbackupd.vault.incoming import Incoming
 from jbackupd.vault.peer import Head, Peer
 from jbackupd.vault.store import ObjectStore
@@ -46,7 +50,7 @@ class Fetched:
 async def fetch(
     peer: Peer, store: ObjectStore, tenant: TenantId, *, verifiers: Mapping[SiteId, SiteVerifier],
     datasets: Sequence[DatasetId] | None = None, on_bytes: Callable[[int], None] | None = None,
-    offload: Offload = asyncio.to_thread,
+    author: Authorship | None = None, clock: Clock | None = None, offload: Offload = asyncio.to_thread,
 ) -> Fetched:
     """Bring all points of a tenant that a peer shows, with all that they need, into the store.
 
@@ -61,6 +65,9 @@ async def fetch(
         verifiers: The pinned keys of the sites that may sign points and receipts.
         datasets: Only these, in this order; all without.
         on_bytes: Called with the count of each piece that came.
+        author: States that points before the newest came without their content, where the peer's retention has removed
+            it; without one that is an error.
+        clock: Dates that statement.
         offload: Runs blocking work.
 
     Raises:
@@ -70,7 +77,7 @@ async def fetch(
     """
     heads = {head.dataset: head for head in await peer.heads(tenant)}
     wanted = [heads[d] for d in datasets if d in heads] if datasets is not None else list(heads.values())
-    run = _Fetch(peer, store, tenant, verifiers, on_bytes, offload)
+    run = _Fetch(peer, store, tenant, verifiers, on_bytes, author, clock or SystemClock(), offload)
     for head in wanted:
         await run.dataset(head)
     return Fetched(tuple(run.points), run.received_bytes)
@@ -79,7 +86,7 @@ async def fetch(
 class _Fetch:
     def __init__(
         self, peer: Peer, store: ObjectStore, tenant: TenantId, verifiers: Mapping[SiteId, SiteVerifier],
-        on_bytes: Callable[[int], None] | None, offload: Offload,
+        on_bytes: Callable[[int], None] | None, author: Authorship | None, clock: Clock, offload: Offload,
     ) -> None:
         self.points: list[tuple[DatasetId, int]] = []
         self.received_bytes = 0
@@ -88,6 +95,8 @@ class _Fetch:
         self._tenant = tenant
         self._verifiers = verifiers
         self._on_bytes = on_bytes
+        self._author = author
+        self._clock = clock
         self._offload = offload
         self._incoming = Incoming(store.files, store)
         self._absent: dict[ObjectRef, JbackupdError] = {}
@@ -107,7 +116,7 @@ class _Fetch:
                 point = self._checked(data, head.dataset, sequence + 1, previous)
                 await self._take(point, data)
                 sequence, previous = sequence + 1, point.name
-        await self._offload(self._check_absent)
+        await self._offload(self._check_absent, head.dataset)
         await self._offload(self._take_receipts, head)
 
     def _local_head(self, dataset: DatasetId) -> tuple[int, ObjectName]:
@@ -146,16 +155,39 @@ class _Fetch:
         try:
             await self._receive(ref)
         except (MissingObjectError, NotFoundError) as error:
-            if ref.kind is not ObjectKind.KEY:
+            if ref.kind is not ObjectKind.KEY and self._author is None:
                 raise
-            # It may have been destroyed on purpose: a record says so, which only a later point brings.
+            # It may have been destroyed on purpose, or removed by retention: only what comes later tells.
             self._absent[ref] = error
 
-    def _check_absent(self) -> None:
+    def _check_absent(self, dataset: DatasetId) -> None:
+        """Find out what the absence of objects means: the newest point must be whole, earlier ones may be links.
+
+        Raises:
+            MissingObjectError: The newest point needs one, or nobody can state what earlier points lack.
+        """
         gone = destroyed_objects(self._store, self._verifiers)
-        for ref, error in self._absent.items():
-            if ref not in gone and not self._store.has(ref):
+        absent = {
+            ref: error for ref, error in self._absent.items() if ref not in gone and not self._store.has(ref)
+        }
+        if not absent:
+            return
+        points = PointList(self._store, self._verifiers)
+        chain = points.chain(dataset)
+        newest = points.needed(dataset, len(chain))
+        for ref, error in absent.items():
+            if self._author is None or ref in newest:
                 raise error
+        assert self._author is not None, "without one, something absent was raised"
+        stated = removed_points(self._store, self._verifiers)
+        hollow = tuple(
+            RemovedPoint(dataset, point.header.sequence, point.name, NOT_HELD) for point in chain
+            if point.name not in stated and absent.keys() & points.needed(dataset, point.header.sequence)
+        )
+        if hollow:
+            author = self._author
+            expiry = Expiry(self._tenant, author.site, author.epoch, self._clock.now(), hollow)
+            put_expiry(self._store, expiry, author.signer)
 
     async def _receive(self, ref: ObjectRef) -> None:
         offset = await self._offload(self._incoming.offset, ref, OBJECT_BYTES_MAX)

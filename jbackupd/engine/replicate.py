@@ -11,9 +11,11 @@ from typing import Any, Protocol, TypeVar
 from jbackupd.codec.hashing import name_of
 from jbackupd.codec.signing import SiteVerifier
 from jbackupd.format.receipt import Receipt, verify_receipt
-from jbackupd.model.errors import ChainError, IdentityError
+from jbackupd.model.errors import ChainError, IdentityError, TryLaterError
 from jbackupd.model.ids import DatasetId, ObjectKind, ObjectName, ObjectRef, SiteId
 from jbackupd.vault.erased import destroyed_objects, record_objects
+from jbackupd.vault.expiry import moved_packs, removed_points
+from jbackupd.vault.needs import Needs
 from jbackupd.vault.peer import ObjectItem, Peer
 from jbackupd.vault.receipts import ReceiptList
 from jbackupd.vault.store import ObjectStore
@@ -92,12 +94,43 @@ async def replicate(
         return []
     held = await _held_sequence(peer, chain)
     gone = await offload(_Gone.of, store)
-    delivered = []
+    delivered: list[Delivered] = []
+    links: list[StoredPoint] = []
     for point in chain[max(0, held - 1) :]:
         if point.header.sequence == held and await offload(_is_receipted, store, point, peer.site):
             continue
-        delivered.append(await _Delivery(peer, store, point, verifier, gone, on_progress, offload).run())
+        wanted = await offload(_to_send, store, chain, point, gone, bool(links))
+        if wanted is None:
+            links.append(point)
+            continue
+        delivery = _Delivery(peer, store, point, links, wanted, verifier, gone, on_progress, offload)
+        delivered.append(await delivery.run())
+        links = []
+    if links and not delivered:
+        raise TryLaterError(
+            "unable to send {dataset} to {peer}: what its newest point names was written anew here",
+            "the next point of it can be sent: 'jbackupd backup {dataset}'",
+            dataset=links[-1].header.dataset, peer=peer.site,
+        )
     return delivered
+
+
+def _to_send(
+    store: ObjectStore, chain: Sequence[StoredPoint], point: StoredPoint, gone: _Gone, after_links: bool
+) -> list[ObjectRef] | None:
+    """Return what a peer needs for a point; None if retention has removed or moved something of it here.
+
+    Args:
+        after_links: Points before it are sent without what they need: so all that this one needs, not its
+            difference to them.
+    """
+    if point.name in gone.points:
+        return None
+    refs = point.header.added
+    if after_links:
+        refs = tuple(sorted(Needs().at(chain, point.header.sequence)))
+    wanted = [ref for ref in refs if ref not in gone.objects]
+    return None if any(ref in gone.moved and not store.has(ref) for ref in wanted) else wanted
 
 
 async def _held_sequence(peer: Peer, chain: Sequence[StoredPoint]) -> int:
@@ -124,32 +157,44 @@ async def _held_sequence(peer: Peer, chain: Sequence[StoredPoint]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Gone:
-    """Objects that points name and that were destroyed on purpose.
+    """What is not here on purpose.
 
     Attributes:
+        objects: Destroyed; points name them still.
         records: Say so; a peer that has them does not ask for the others.
+        points: Whose content retention has removed.
+        moved: Packs that were written anew.
     """
 
     objects: frozenset[ObjectRef]
     records: tuple[ObjectRef, ...]
+    points: frozenset[ObjectName]
+    moved: frozenset[ObjectRef]
 
     @classmethod
     def of(cls, store: ObjectStore) -> _Gone:
         """Look through a store; its own records count."""
         objects = destroyed_objects(store)
-        return cls(frozenset(ref for ref in objects if not store.has(ref)), tuple(record_objects(store)))
+        return cls(
+            frozenset(ref for ref in objects if not store.has(ref)), tuple(record_objects(store)),
+            frozenset(removed_points(store)),
+            frozenset(ObjectRef(ObjectKind.PACK, name) for name in moved_packs(store)),
+        )
 
 
 class _Delivery:
     """One point on its way to one peer."""
 
     def __init__(
-        self, peer: Peer, store: ObjectStore, point: StoredPoint, verifier: SiteVerifier, gone: _Gone,
-        on_progress: OnProgress | None, offload: Offload,
+        self, peer: Peer, store: ObjectStore, point: StoredPoint, links: Sequence[StoredPoint],
+        wanted: Sequence[ObjectRef], verifier: SiteVerifier, gone: _Gone, on_progress: OnProgress | None,
+        offload: Offload,
     ) -> None:
         self._peer = peer
         self._store = store
         self._point = point
+        self._links = links
+        self._wanted = wanted
         self._gone = gone
         self._verifier = verifier
         self._on_progress = on_progress
@@ -159,9 +204,9 @@ class _Delivery:
         self._there: dict[ObjectRef, int] = {}
 
     async def run(self) -> Delivered:
-        added = [ref for ref in self._point.header.added if ref not in self._gone.objects]
-        records = self._gone.records if len(added) < len(self._point.header.added) else ()
-        refs = [*dict.fromkeys((*records, *added)), ObjectRef(ObjectKind.POINT, self._point.name)]
+        records = self._gone.records if self._links or len(self._wanted) < len(self._point.header.added) else ()
+        points = [ObjectRef(ObjectKind.POINT, point.name) for point in (*self._links, self._point)]
+        refs = [*dict.fromkeys((*records, *self._wanted)), *points]
         items = await self._offload(_items, self._store, refs)
         offsets = await self._peer.have(self._tenant, items)
         self._total = sum(item.size for item in items)

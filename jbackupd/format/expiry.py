@@ -15,7 +15,8 @@ A removed point stays listed, since the chain needs it; what only removed points
 as gone once the new pack is there: it holds what was still needed, under the same frame ids. Both are true of
 the vault that the object lies in and of no other: it is never shipped.
 
-Times are microseconds since 1970, UTC, by the site's clock. Reasons are words of policy.retention.Reason.
+Times are microseconds since 1970, UTC, by the site's clock. Reasons are words of policy.retention.Reason, and
+"not-held": the content was removed where it came from before it came here.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from jbackupd.model.ids import OBJECT_NAME_BYTES, DatasetId, ObjectName, SiteId,
 
 KIND = 6
 """Follows the kinds of vault objects; not one of them, since no peer takes or gives it."""
+NOT_HELD = "not-held"
 SIGNING_CONTEXT = b"jbackupd 1 expiry"
 _HEADER = MAGIC + bytes((FORMAT_VERSION, KIND, 0, 0))
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -20,6 +20,7 @@ from jbackupd.service.peers import PeerSet
 from jbackupd.service.queue import Line
 from jbackupd.service.wiring import store_of
 from jbackupd.storage.files import PosixFiles
+from jbackupd.vault.commit import Authorship
 
 ASK_SECONDS = 20.0
 """In a disaster some sites do not answer; nobody waits for a TCP timeout of minutes to learn it."""
@@ -62,6 +63,10 @@ class Elsewhere:
                 return site
         return None
 
+    def _author(self) -> Authorship:
+        identity = self._live.identity
+        return Authorship(identity.site, self._epochs.epoch_of(identity.site), identity.signer)
+
     async def line(self, site: SiteId) -> Line:
         """Return the line to a site, dialled at once if there is none.
 
@@ -91,7 +96,7 @@ class Elsewhere:
             with reading(self._files.root, dataset.tenant):
                 await fetch(
                     line, store, dataset.tenant, verifiers=self._live.verifiers, datasets=[dataset],
-                    on_bytes=on_bytes, offload=self._offload.disk,
+                    on_bytes=on_bytes, author=self._author(), offload=self._offload.disk,
                 )
         except JbackupdError as error:
             self._log.error(

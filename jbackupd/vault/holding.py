@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import posixpath
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 
 from jbackupd.codec.hashing import name_of
 from jbackupd.codec.signing import SiteSigner, SiteVerifier
+from jbackupd.format.expiry import NOT_HELD, Expiry, RemovedPoint
 from jbackupd.format.point import Point, PointHeader, decode_point, needed_after, verify_point
 from jbackupd.format.receipt import Receipt, encode_receipt, verify_receipt
 from jbackupd.model.clock import Clock
@@ -25,6 +27,7 @@ from jbackupd.model.ids import NO_OBJECT, DatasetId, ObjectKind, ObjectName, Obj
 from jbackupd.model.texts import to_translate
 from jbackupd.protocol.messages import ObjectItem
 from jbackupd.vault.erased import destroyed_objects
+from jbackupd.vault.expiry import put_expiry
 from jbackupd.vault.incoming import Incoming
 from jbackupd.vault.receipts import ReceiptList
 from jbackupd.vault.store import ObjectStore
@@ -149,16 +152,56 @@ class Holding:
             self._check_signature(point)
             check_epoch(point.header)
             head = self.head(point.header.dataset)
-            _check_continues(point, head)
-            needed = frozenset(needed_after(self._needed_by(point.header.dataset, head), point.header))
+            links = self._links(point, head, check_epoch)
+            _check_continues(links[0] if links else point, head)
+            needed = self._needed_by(point.header.dataset, head)
+            for each in (*links, point):
+                needed = frozenset(needed_after(needed, each.header))
         except JbackupdError:
             self.incoming.discard(ref)
             raise
         self._check_present(needed, point.header)
+        self._list_links(links)
         self.store.put(ObjectKind.POINT, data)
         self._needed[point.header.dataset] = (name, needed)
         self.incoming.discard(ref)
         return self._sign_receipt(point.header, name, len(needed))
+
+    def _links(self, point: Point, head: StoredPoint | None, check_epoch: CheckEpoch) -> list[Point]:
+        """Return the points between the newest here and one that is to be listed, oldest first, if they all wait here.
+
+        The site that sends them has removed what they need, by its retention. They are listed as links of the chain.
+        """
+        expected = head.header.sequence + 1 if head else 1
+        links: list[Point] = []
+        while (links[0] if links else point).header.sequence > expected:
+            ref = ObjectRef(ObjectKind.POINT, (links[0] if links else point).header.previous)
+            try:
+                link = decode_point(self._whole_partial(ref))
+            except MissingObjectError:
+                return []
+            if link.header.dataset != point.header.dataset:
+                return []
+            self._check_signature(link)
+            check_epoch(link.header)
+            links.insert(0, link)
+        for one, later in pairwise([*links, point]):
+            if later.header.sequence != one.header.sequence + 1:
+                return []
+        return links
+
+    def _list_links(self, links: Sequence[Point]) -> None:
+        """List points whose content never came, after saying so."""
+        if not links:
+            return
+        header = links[0].header
+        stated = [RemovedPoint(p.header.dataset, p.header.sequence, p.name, NOT_HELD) for p in links]
+        expiry = Expiry(header.tenant, self._site, header.epoch, self._clock.now(), tuple(stated))
+        put_expiry(self.store, expiry, self._signer)
+        for link in links:
+            ref = ObjectRef(ObjectKind.POINT, link.name)
+            self.store.put(ObjectKind.POINT, self.incoming.read(ref))
+            self.incoming.discard(ref)
 
     def head(self, dataset: DatasetId) -> StoredPoint | None:
         """Return the newest point of a dataset; the whole chain is checked."""
