@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 import sys
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -39,6 +39,8 @@ from jbackupd.model.units import show_size
 if TYPE_CHECKING:
     from jbackupd.vault.vault import StoredPoint, Vault
 
+EXPIRY_AHEAD = timedelta(days=100)
+"""Nobody plans further by a list; `points forecast` looks as far as it is told."""
 _TYPE_BITS = {EntryType.FILE: stat.S_IFREG, EntryType.FOLDER: stat.S_IFDIR, EntryType.SYMLINK: stat.S_IFLNK}
 
 
@@ -82,6 +84,7 @@ def list_points(frame: Frame, dataset: str | None, with_removed: bool) -> int:
         raise NotFoundError("{dataset} has no point", "take one with 'jbackupd backup {dataset}'", dataset=wanted)
     zone = frame.settings().site.zone
     listed = [point for point in listed if with_removed or point.name not in removed]
+    expiring = _expiring(frame, listed)
 
     def text() -> None:
         for point in listed:
@@ -92,6 +95,8 @@ def list_points(frame: Frame, dataset: str | None, with_removed: bool) -> int:
                 mark += "  " + _("removed on {time}").format(time=show_time(removed[point.name].made_at, zone))
             elif point.name in holds:
                 mark += "  " + _("held: {reason}").format(reason=holds[point.name].reason)
+            elif point.label in expiring:
+                mark += "  " + _("goes on {time}").format(time=show_time(expiring[point.label], zone))
             click.echo(f"{point.label:<32}  {show_time(point.header.taken_at, zone)}  {point.header.site}{mark}")
 
     fields = [
@@ -99,6 +104,7 @@ def list_points(frame: Frame, dataset: str | None, with_removed: bool) -> int:
             "erased_at": time_text(erased[point.name]) if point.name in erased else None,
             "removed_at": time_text(removed[point.name].made_at) if point.name in removed else None,
             "held": holds[point.name].reason if point.name in holds else None,
+            "expires_at": time_text(expiring[point.label]) if point.label in expiring else None,
         }
         for point in listed
     ]
@@ -106,6 +112,23 @@ def list_points(frame: Frame, dataset: str | None, with_removed: bool) -> int:
     for error in damaged if not frame.json else ():
         report(error, as_json=False)
     return damaged[0].exit_code if damaged else EXIT_OK
+
+
+def _expiring(frame: Frame, listed: list[StoredPoint]) -> dict[str, datetime]:
+    """Return when retention will remove which points, within EXPIRY_AHEAD, by their labels."""
+    from jbackupd.model.clock import SystemClock
+    from jbackupd.service.outlook import forecasts
+
+    settings = frame.settings()
+    ruled = {point.header.dataset for point in listed} & {
+        dataset.id for dataset in settings.datasets if not dataset.retention.rules.keeps_everything
+    }
+    return {
+        f"{found.dataset}@{removal.point.sequence}": removal.at
+        for dataset in ruled
+        for found in forecasts(settings, dataset, SystemClock().now(), EXPIRY_AHEAD, with_new_points=True)
+        for removal in found.removals
+    }
 
 
 @points.command(help=_("Show what one point consists of."))

@@ -44,6 +44,7 @@ def _verify_tenant(
 ) -> None:
     """Verify one vault and add what was found; objects need no keys and no catalog, content needs both."""
     from jbackupd.engine.verify import verify_content, verify_objects
+    from jbackupd.service.leases import reading
     from jbackupd.service.wiring import existing_store, open_vault, point_lists
     from jbackupd.storage.files import PosixFiles
 
@@ -53,7 +54,8 @@ def _verify_tenant(
         raise NotFoundError("{dataset} has no point", "take one with 'jbackupd backup {dataset}'", dataset=wanted)
     datasets = None if wanted is None else [wanted]
     before = total.bytes
-    report = verify_objects(store, points, datasets, progress=lambda done: progress.update(before + done))
+    with reading(settings.site.state, tenant):
+        report = verify_objects(store, points, datasets, progress=lambda done: progress.update(before + done))
     if full:
         with open_vault(settings, tenant) as vault:
             stored = [point for dataset in datasets or points.datasets() for point in points.listed(dataset)]

@@ -12,16 +12,19 @@ from datetime import datetime
 
 from jbackupd.catalog.database import Catalog, discard
 from jbackupd.continuity.epoch import Epochs
+from jbackupd.continuity.record import RunRecord, run_names
 from jbackupd.engine.reclaim import Freed, expire, forget, settle_for_reclaim, sweep
 from jbackupd.engine.reclaimplan import Garbage, chains_of
 from jbackupd.engine.repack import plan_repacks, repack, survey_usage
 from jbackupd.format.expiry import RemovedPoint
-from jbackupd.model.errors import MissingObjectError, NoSpaceError, RefusedError, StorageError
+from jbackupd.model.errors import JbackupdError, MissingObjectError, NoSpaceError, RefusedError, StorageError
 from jbackupd.model.ids import DatasetId, ObjectName, TenantId
 from jbackupd.policy.retention import Candidate, Decision, Rules, clock_doubt, decide
 from jbackupd.service.leases import deciding, removing
 from jbackupd.service.wiring import Site, author_of, catalog_path, existing_store, open_own_vault
+from jbackupd.settings.plan import parse_plan
 from jbackupd.settings.schema import Dataset, Settings
+from jbackupd.storage.files import PosixFiles
 from jbackupd.vault.expiry import removed_points
 from jbackupd.vault.holds import Holds
 from jbackupd.vault.rebuild import rebuild
@@ -179,12 +182,19 @@ class _Run:
         self._may_go_on = may_go_on
 
     def check(self) -> None:
-        """Return unless the vault is frozen."""
+        """Return unless the vault is frozen, by a person or by a recovery that is under way."""
         freeze = Holds(self._store).frozen()
         if freeze is not None:
             raise RefusedError(
                 "nothing is removed of {tenant}: it is frozen ({reason})",
                 "'jbackupd vault unfreeze {tenant}' ends it", tenant=self._tenant, reason=freeze.reason,
+            )
+        run = _recovery_under_way(self._site.files, self._tenant)
+        if run is not None:
+            raise RefusedError(
+                "nothing is removed of {tenant}: the recovery run {run} has not ended",
+                "let it go on with 'jbackupd recovery resume', or end it with 'jbackupd recovery clean'",
+                tenant=self._tenant, run=run,
             )
 
     def sweep(self, done: Reclaimed) -> None:
@@ -225,6 +235,19 @@ class _Run:
                 forget(catalog, garbage)
         except (NoSpaceError, StorageError):
             discard(path)
+
+
+def _recovery_under_way(files: PosixFiles, tenant: TenantId) -> str | None:
+    """Return a recovery run of a tenant that has not ended: in a disaster nothing is removed."""
+    for name in run_names(files):
+        try:
+            record = RunRecord.open(files, name, parse_plan)
+        except JbackupdError:
+            continue  # never begun, or told by 'recovery history'
+        record.close()
+        if record.plan.tenant == tenant and record.ended_at is None and record.clean_begun_at is None:
+            return name
+    return None
 
 
 def _rules(dataset: Dataset | None) -> Rules:

@@ -92,6 +92,37 @@ def test_a_clock_that_jumped_removes_nothing_before_somebody_has_looked(town, mo
     assert numbers(town) == [3]
 
 
+def test_while_a_recovery_is_under_way_nothing_goes(town):
+    from jbackupd.continuity.record import Beginning, RunRecord
+    from jbackupd.model.clock import SystemClock
+    from jbackupd.settings.plan import parse_plan
+    from jbackupd.storage.files import PosixFiles
+    from tests.crash.recovery import PLAN, RUN
+
+    town.make_vault()
+    taken(town, 2)
+    with_retention(town, "last = 1")
+    now = SystemClock().now()
+    record = RunRecord.create(PosixFiles(town.path("state")), Beginning(RUN, PLAN, "", now), parse_plan(PLAN))
+    refused = town.document("vault", "reclaim", expected=5)
+    assert RUN in refused["error"]["message"]
+    record.note_end(now, proved=True)
+    record.close()
+    town.document("vault", "reclaim")
+    assert numbers(town) == [2]
+
+
+def test_what_is_left_is_read_by_rescue_alone(town):
+    shares = town.make_vault()["shares"]
+    taken(town, 4)
+    with_retention(town, "last = 2", "[reclaim]", "rewrite_below_percent = 90")
+    town.document("vault", "reclaim")
+    given = [word for share in shares[:2] for word in ("--share", share)]
+    for day in (3, 4):
+        done = town.run("rescue", town.path("state/vaults/imari"), f"imari/juki@{day}", "big", *given, "--to", "-")
+        assert (done.returncode, done.stdout) == (0, random.Random(day).randbytes(300_000))
+
+
 def test_while_somebody_reads_what_goes_is_left_to_the_next_run(town):
     from jbackupd.model.ids import TenantId
     from jbackupd.service.leases import reading
@@ -104,6 +135,16 @@ def test_while_somebody_reads_what_goes_is_left_to_the_next_run(town):
         assert done["removed"]
         assert done["freed_bytes"] == 0 and done["postponed_bytes"] > 300_000
     assert town.document("vault", "reclaim")["vaults"][0]["freed_bytes"] == done["postponed_bytes"]
+
+
+def test_the_list_tells_when_a_point_will_go(town):
+    town.make_vault()
+    taken(town, 3)
+    with_retention(town, 'max_age = "20d"')
+    first, last = town.document("points", "list")["points"][::2]
+    assert last["expires_at"] is None or first["expires_at"] <= last["expires_at"]
+    assert first["expires_at"] is not None and first["expires_at"] > first["taken_at"]
+    assert b"goes on" in town.run("points", "list").stdout
 
 
 def test_usage_and_forecast_tell_what_takes_room_and_what_will_go(town):
