@@ -114,7 +114,10 @@ def load(files: Files, tenant: TenantId, local_key: bytes) -> SavedKeyring:
             "a site that only stores has none; to recover, use shares", tenant=tenant,
         ) from error
     try:
-        return msgspec.msgpack.decode(open_blob(local_key, sealed, context=_context(tenant)), type=SavedKeyring)
+        saved = msgspec.msgpack.decode(open_blob(local_key, sealed, context=_context(tenant)), type=SavedKeyring)
+        if saved.tenant != tenant:
+            raise msgspec.ValidationError("another tenant")
+        return saved
     except (KeyringError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise KeyringError(
             "the keyring of {tenant} does not open: it is damaged, or was made with another identity of this site",

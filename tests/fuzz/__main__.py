@@ -34,16 +34,18 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="write what is found into this folder")
     given = parser.parse_args()
-    print("| decoder | executions | accepted | peak bytes | findings |\n|---|---:|---:|---:|---:|")
+    print("| decoder | executions | accepted | peak bytes | slowest ms | findings |\n|---|---:|---:|---:|---:|---:|")
     found = 0
     for kind in KINDS.values() if given.kind == "all" else [KINDS[given.kind]]:
         result = fuzz_for(kind, given.seed, given.seconds)
         print(f"| {kind.name} | {result.executions:,} | {result.accepted:,} | {result.peak_bytes:,} |"
-              f" {len(result.findings)} |", flush=True)
+              f" {1000 * result.slowest_seconds:,.0f} | {len(result.findings)} |", flush=True)
+        if given.keep is not None:
+            given.keep.mkdir(parents=True, exist_ok=True)
+            (given.keep / f"{kind.name}-slowest").write_bytes(result.slowest)
         for data, what in {what.rpartition(" at ")[2]: (data, what) for data, what in result.findings}.values():
             print(f"{kind.name}: {what}: {data[:120]!r}", file=sys.stderr)
             if given.keep is not None:
-                given.keep.mkdir(parents=True, exist_ok=True)
                 (given.keep / f"{kind.name}-{name_of(data).hex()[:12]}").write_bytes(data)
         found += len(result.findings)
     return 1 if found else 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import signal
+import time
 import traceback
 import tracemalloc
 from collections.abc import Iterator, Sequence
@@ -37,6 +38,8 @@ class Result:
     executions: int = 0
     accepted: int = 0
     peak_bytes: int = 0
+    slowest_seconds: float = 0
+    slowest: bytes = b""
     findings: list[tuple[bytes, str]] = field(default_factory=list)
 
 
@@ -57,6 +60,7 @@ def fuzz(kind: Kind, seed: int, executions: int, result: Result | None = None) -
 def try_one(kind: Kind, data: bytes, result: Result, *, measured: bool = False) -> None:
     """Show a decoder one input."""
     result.executions += 1
+    begun = time.perf_counter()
     try:
         with _watched():
             value = _measured(kind, data, result) if measured else kind.read(data)
@@ -69,6 +73,10 @@ def try_one(kind: Kind, data: bytes, result: Result, *, measured: bool = False) 
         place = traceback.extract_tb(error.__traceback__)[-1]
         what = f"{type(error).__name__}: {str(error)[:200]} at {place.filename.rpartition('/')[2]}:{place.lineno}"
         result.findings.append((data, what))
+    finally:
+        seconds = time.perf_counter() - begun
+        if seconds > result.slowest_seconds:
+            result.slowest_seconds, result.slowest = seconds, data
 
 
 def _inputs(kind: Kind, chance: random.Random, executions: int) -> Iterator[bytes]:
