@@ -8,6 +8,7 @@ the vault before it was told, so a catalog that survives a crash is at most behi
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
 import struct
@@ -15,6 +16,7 @@ import threading
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from jbackupd.catalog.sorting import Row, SortedRows
 from jbackupd.format.index import IndexedPack
 from jbackupd.format.pack import FrameRecord
 from jbackupd.model.errors import NoSpaceError, StorageError
@@ -22,6 +24,8 @@ from jbackupd.model.ids import ChunkId, FrameId, ObjectName
 from jbackupd.model.records import Encoding, Extent
 
 SCHEMA_VERSION = 2
+CACHE_KIB = 16 * 1024
+"""SQLite's own 2 MiB hold the branches of a million chunks; these hold those of ten millions, and what is near."""
 _BATCH = 500
 _EXTENT = struct.Struct("<16sQQ")
 
@@ -49,6 +53,7 @@ CREATE TABLE hooks (hash INTEGER NOT NULL, lineage INTEGER NOT NULL, PRIMARY KEY
 CREATE TABLE sketches (hash INTEGER PRIMARY KEY, frame BLOB NOT NULL, offset INTEGER NOT NULL, length INTEGER NOT NULL);
 """
 
+_ADD_CHUNK = "INSERT OR IGNORE INTO chunks VALUES (?, ?, ?, ?)"
 _NO_DATABASE = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 
 
@@ -121,15 +126,16 @@ class Catalog:
             indexed: The index object that lists these packs, if there is one yet.
         """
         with self.transaction() as connection:
+            rows = [row for pack in packs for row in self._add_pack(connection, pack, indexed)]
+            connection.executemany(_ADD_CHUNK, sorted(rows))
+
+    def fill(self, packs: Iterable[IndexedPack]) -> None:
+        """Learn of very many packs, as `add_packs`, but in little memory; all or none."""
+        folder = None if self.path == ":memory:" else os.path.dirname(self.path)
+        with self.transaction() as connection, contextlib.closing(SortedRows(folder)) as rows:
             for pack in packs:
-                connection.execute(
-                    "INSERT INTO packs (name, length, session, indexed) VALUES (?, ?, ?, ?) ON CONFLICT (name) "
-                    "DO UPDATE SET indexed = coalesce(excluded.indexed, indexed)",
-                    (pack.name, pack.length, pack.session_id, indexed),
-                )
-                (pack_id,) = connection.execute("SELECT id FROM packs WHERE name = ?", (pack.name,)).fetchone()
-                for slot, frame in enumerate(pack.frames):
-                    self._add_frame(connection, pack_id, slot, frame)
+                rows.add(self._add_pack(connection, pack, None))
+            connection.executemany(_ADD_CHUNK, rows.rows())
 
     def forget_packs(self, names: Collection[ObjectName]) -> None:
         """Forget packs that are no longer in the vault, with all that was in them."""
@@ -209,22 +215,36 @@ class Catalog:
             ).fetchone()
         return packs, frames, chunks
 
-    def _add_frame(self, connection: sqlite3.Connection, pack: int, slot: int, frame: FrameRecord) -> None:
+    def _add_pack(self, connection: sqlite3.Connection, pack: IndexedPack, indexed: ObjectName | None) -> list[Row]:
+        """Learn of a pack and its frames; return the rows of its chunks."""
         connection.execute(
-            "INSERT OR IGNORE INTO frames (frame, pack, slot, offset, sealed_length, plain_length, encoding, bases) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                frame.id, pack, slot, frame.offset, frame.sealed_length, frame.plain_length,
-                int(frame.encoding), pack_extents(frame.bases),
-            ),
+            "INSERT INTO packs (name, length, session, indexed) VALUES (?, ?, ?, ?) ON CONFLICT (name) "
+            "DO UPDATE SET indexed = coalesce(excluded.indexed, indexed)",
+            (pack.name, pack.length, pack.session_id, indexed),
         )
-        (frame_id,) = connection.execute("SELECT id FROM frames WHERE frame = ?", (frame.id,)).fetchone()
-        offset = 0
-        rows = []
-        for chunk in frame.chunks:
-            rows.append((chunk.id, frame_id, offset, chunk.length))
-            offset += chunk.length
-        connection.executemany("INSERT OR IGNORE INTO chunks VALUES (?, ?, ?, ?)", rows)
+        (pack_id,) = connection.execute("SELECT id FROM packs WHERE name = ?", (pack.name,)).fetchone()
+        rows: list[Row] = []
+        for slot, frame in enumerate(pack.frames):
+            frame_id = self._add_frame(connection, pack_id, slot, frame)
+            offset = 0
+            for chunk, length in frame.chunks:
+                rows.append((chunk, frame_id, offset, length))
+                offset += length
+        return rows
+
+    def _add_frame(self, connection: sqlite3.Connection, pack: int, slot: int, frame: FrameRecord) -> int:
+        """Learn of a frame, if it is not known; return its number."""
+        known = connection.execute("SELECT id FROM frames WHERE frame = ?", (frame.id,)).fetchone()
+        if known is None:
+            known = connection.execute(
+                "INSERT INTO frames (frame, pack, slot, offset, sealed_length, plain_length, encoding, bases) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+                (
+                    frame.id, pack, slot, frame.offset, frame.sealed_length, frame.plain_length,
+                    int(frame.encoding), pack_extents(frame.bases),
+                ),
+            ).fetchone()
+        return int(known[0])
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -267,6 +287,7 @@ def _open(path: str) -> tuple[sqlite3.Connection, int]:
         connection.execute("PRAGMA journal_mode = WAL")
         # A catalog that a power cut damages or sets back is rebuilt or reconciled; the vault is the truth.
         connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         (version,) = connection.execute("PRAGMA user_version").fetchone()
     except BaseException:
         connection.close()
@@ -288,14 +309,22 @@ def _typed(path: str) -> Iterator[None]:
     """Turn SQLite's errors into ours, once, here."""
     try:
         yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise _unusable(path, os.strerror(error.errno or 0)) from error
+        raise _full(path) from error
     except sqlite3.Error as error:
         if "full" in str(error) or (error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_IOERR and _is_full(path)):
-            raise NoSpaceError(
-                "unable to write the catalog {path}: the disk is full",
-                "free space on this file system, then run the same command again; what was committed is safe",
-                path=path,
-            ) from error
+            raise _full(path) from error
         raise _unusable(path, str(error)) from error
+
+
+def _full(path: str) -> NoSpaceError:
+    return NoSpaceError(
+        "unable to write the catalog {path}: the disk is full",
+        "free space on this file system, then run the same command again; what was committed is safe",
+        path=path,
+    )
 
 
 def _unusable(path: str, reason: str) -> StorageError:

@@ -26,6 +26,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 
@@ -51,9 +52,8 @@ FRAME_BYTES_MAX = 16 * 1024 * 1024
 PACK_BYTES_MAX = 64 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class ChunkRecord:
-    """A chunk inside a frame, in the frame's order."""
+class ChunkRecord(NamedTuple):
+    """A chunk inside a frame, in the frame's order. A tuple, as there are millions."""
 
     id: ChunkId
     length: int
@@ -119,10 +119,10 @@ def frame_from_raw(raw: RawFrame) -> FrameRecord:
     return FrameRecord(
         FrameId(frame), offset, sealed, plain, Encoding(encoding),
         tuple(Extent(FrameId(b[0]), b[1], b[2]) for b in bases),
-        tuple(
-            ChunkRecord(ChunkId(ids[i * CHUNK_ID_BYTES : (i + 1) * CHUNK_ID_BYTES]), size)
-            for i, size in enumerate(sizes)
-        ),
+        tuple([
+            ChunkRecord(ChunkId(ids[at : at + CHUNK_ID_BYTES]), size)
+            for at, size in zip(range(0, len(ids), CHUNK_ID_BYTES), sizes, strict=True)
+        ]),
     )
 
 

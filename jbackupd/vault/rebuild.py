@@ -22,7 +22,8 @@ from jbackupd.vault.erased import moved_here
 from jbackupd.vault.expiry import moved_packs
 from jbackupd.vault.store import ObjectStore
 
-_BATCH = 64
+FEW_PACKS = 64
+"""What a run that was killed leaves is fewer; more come from a lost catalog, and are learned in little memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +82,10 @@ def rebuild(store: ObjectStore, catalog: Catalog, keys: SessionKeys, *, tenant: 
 
 
 def _learn_trailers(catalog: Catalog, scan: _Scan, names: list[ObjectName]) -> None:
-    batch: list[IndexedPack] = []
-    for pack in scan.trailers(names):
-        batch.append(pack)
-        if len(batch) == _BATCH:
-            catalog.add_packs(batch)
-            batch = []
-    catalog.add_packs(batch)
+    if len(names) > FEW_PACKS:
+        catalog.fill(scan.trailers(names))
+    elif names:
+        catalog.add_packs(list(scan.trailers(names)))
 
 
 class _Scan:
