@@ -1,7 +1,7 @@
 """Bugs by which backup tools have really lost data, put into our code for one test: the rig must see each.
 
 The shipped code has no switches; every mutant replaces a function while it is tested. Mutants
-of collection (deleting packs) come with collection.
+of collection (deleting packs) are in test_reclaim.
 """
 
 from __future__ import annotations
