@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jbackupd.cli.output import Frame, pass_frame, show_time, time_text
-from jbackupd.model.errors import EXIT_INCOMPLETE, EXIT_OK, BusyError, NotFoundError
+from jbackupd.model.errors import EXIT_INCOMPLETE, EXIT_OK, BusyError, DamageError, NotFoundError
 from jbackupd.model.ids import TenantId
 from jbackupd.model.texts import _, to_translate
 from jbackupd.model.units import show_size
@@ -57,6 +57,8 @@ def reclaim(frame: Frame, tenant: str | None, dry_run: bool, clock_is_right: boo
         asked = call(settings.site.state, "reclaim", tenants=tenants, clock_is_right=clock_is_right)
         documents = asked["vaults"]
     frame.emit({"dry_run": False, "vaults": documents}, lambda: _show_done(documents))
+    if any(document["damaged"] for document in documents):
+        return DamageError.exit_code
     left = any(document["postponed_bytes"] or document["frozen"] for document in documents)
     return EXIT_INCOMPLETE if left else EXIT_OK
 
@@ -119,6 +121,8 @@ def _show_done(documents: list[dict[str, Any]]) -> None:
             tenant=document["tenant"], count=len(document["removed"]), stays=document["stays"],
             size=show_size(document["freed_bytes"]), packs=document["rewritten_packs"],
         ))
+        for each in document["damaged"]:
+            click.echo(_("not written anew: {reason}").format(reason=each["message"]))
         if document["postponed_bytes"]:
             click.echo(_("{size} more go with the next run: somebody has been reading since before.").format(
                 size=show_size(document["postponed_bytes"])

@@ -32,6 +32,7 @@ from jbackupd.model.errors import (
 from jbackupd.model.ids import FrameId, ObjectKind, ObjectName, ObjectRef, PointSelector
 from jbackupd.model.records import Extent, Statistics
 from jbackupd.vault.erased import moved_here
+from jbackupd.vault.expiry import moved_packs, removed_points
 from jbackupd.vault.keyring import KeySource
 from jbackupd.vault.vault import StoredPoint, Vault
 
@@ -150,7 +151,8 @@ def _plan_packs(
     # Raises where a frame is missing: the key of its pack could not be kept.
     reach(vault.catalog, needs)
     packs, known = list(_packs(vault)), vault.catalog.packs()
-    moved_before = moved_here(vault.store, vault.points.verifiers).keys()
+    verifiers = vault.points.verifiers
+    moved_before = moved_here(vault.store, verifiers).keys() | moved_packs(vault.store, verifiers).keys()
     readable = [pack for pack in packs if pack.name not in moved_before and is_open(vault, pack)]
     closing = [pack for pack in readable if pack.session_id not in open_elsewhere]
     changed: set[ObjectName] = set()
@@ -233,9 +235,11 @@ def is_open(vault: Vault, pack: SealedPack) -> bool:
 
 
 def _points(vault: Vault) -> Iterator[StoredPoint]:
+    """Yield the points whose content retention has not removed."""
+    removed = removed_points(vault.store, vault.points.verifiers)
     for dataset in vault.points.datasets():
         # Not `listed`: what a damaged point needs, nobody can tell.
-        yield from vault.points.chain(dataset)
+        yield from (point for point in vault.points.chain(dataset) if point.name not in removed)
 
 
 def _named(vault: Vault, epoch: str, open_elsewhere: Collection[bytes], selector: PointSelector) -> ObjectName:

@@ -23,7 +23,7 @@ from jbackupd.engine.reclaimplan import chains_of, needed_by, with_places
 from jbackupd.format.expiry import Expiry
 from jbackupd.format.index import IndexedPack
 from jbackupd.format.pack import PACK_HEAD_BYTES, PackBuilder, decode_pack_head
-from jbackupd.model.errors import KeyMissingError, MissingObjectError
+from jbackupd.model.errors import DamageError, KeyMissingError, MissingObjectError
 from jbackupd.model.ids import FrameId, ObjectKind, ObjectName, ObjectRef
 from jbackupd.vault.commit import Authorship
 from jbackupd.vault.expiry import moved_packs, put_expiry, removed_points
@@ -110,14 +110,14 @@ def plan_repacks(vault: Vault, usage: Usage, *, below: float) -> list[Repack]:
 def repack(
     vault: Vault, planned: Sequence[Repack], usage: Usage, *, keyring: Keyring, author: Authorship, now: datetime,
     may_go_on: Callable[[], bool] = lambda: True,
-) -> list[Repack]:
-    """Write new packs; return those that are durable. The old packs are garbage then.
+) -> tuple[list[Repack], list[DamageError]]:
+    """Write new packs; return those that are durable, and what was wrong with others. The old packs are garbage then.
 
     Raises:
         NoSpaceError: The disk is full; what was moved before stays moved.
-        DamageError: A pack is damaged; it and all after it are as they were.
     """
     done: list[Repack] = []
+    damaged: list[DamageError] = []
     session: Session | None = None
     for each in planned:
         if not may_go_on():
@@ -126,9 +126,14 @@ def repack(
             session = keyring.new_session(now)
             for key_object in (keyring.epoch_object(), session.key_object):
                 vault.store.put(ObjectKind.KEY, key_object)
-        _write(vault, each, usage.slots, session, author, now)
+        try:
+            _write(vault, each, usage.slots, session, author, now)
+        except DamageError as error:
+            # These stay as they are, for a repair.
+            damaged.append(error)
+            continue
         done.append(each)
-    return done
+    return done, damaged
 
 
 def _write(

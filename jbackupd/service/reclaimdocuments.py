@@ -44,6 +44,7 @@ def reclaimed_document(done: Reclaimed) -> dict[str, Any]:
         "rewritten_packs": done.moved_packs, "rewritten_bytes": done.moved_bytes,
         "postponed_bytes": done.postponed_bytes, "frozen": done.is_frozen,
         "overdue": [_judged(each) for each in done.outlook.overdue],
+        "damaged": [{"code": error.code, "message": str(error)} for error in done.damaged],
         "stays": len(done.outlook.judged) - len(gone),
     }
 

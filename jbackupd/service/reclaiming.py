@@ -17,7 +17,14 @@ from jbackupd.engine.reclaim import Freed, expire, forget, settle_for_reclaim, s
 from jbackupd.engine.reclaimplan import Garbage, chains_of
 from jbackupd.engine.repack import plan_repacks, repack, survey_usage
 from jbackupd.format.expiry import RemovedPoint
-from jbackupd.model.errors import JbackupdError, MissingObjectError, NoSpaceError, RefusedError, StorageError
+from jbackupd.model.errors import (
+    DamageError,
+    JbackupdError,
+    MissingObjectError,
+    NoSpaceError,
+    RefusedError,
+    StorageError,
+)
 from jbackupd.model.ids import DatasetId, ObjectName, TenantId
 from jbackupd.policy.retention import Candidate, Decision, Rules, clock_doubt, decide
 from jbackupd.service.leases import deciding, removing
@@ -78,6 +85,7 @@ class Reclaimed:
         moved_bytes: That part; it is sent again to the peers with the next points.
         postponed_bytes: What would have gone, had nobody been reading since before it was decided.
         is_frozen: Somebody said stop while it was under way.
+        damaged: Why packs could not be written anew.
     """
 
     tenant: TenantId
@@ -88,6 +96,7 @@ class Reclaimed:
     moved_bytes: int = 0
     postponed_bytes: int = 0
     is_frozen: bool = False
+    damaged: list[DamageError] = field(default_factory=list)
 
 
 def look(settings: Settings, store: ObjectStore, points: PointList, tenant: TenantId, now: datetime) -> Outlook:
@@ -220,7 +229,7 @@ class _Run:
                 rebuild(own.vault.store, own.vault.catalog, own.keyring, tenant=self._tenant)
                 usage = survey_usage(own.vault, waiting=done.outlook.waiting)
             planned = plan_repacks(own.vault, usage, below=below)
-            written = repack(
+            written, done.damaged = repack(
                 own.vault, planned, usage, keyring=own.keyring, author=own.author, now=now, may_go_on=self._may_go_on
             )
         done.moved_packs = sum(len(each.packs) for each in written)

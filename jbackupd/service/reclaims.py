@@ -152,6 +152,8 @@ class Reclaims:
             self._log.info(_("{point} was given up by its retention"), point=point.label)
         for each in done.outlook.overdue:
             self._log.warning(_("{point} should be gone by its upper bound, but stays"), point=each.point.label)
+        for error in done.damaged:
+            self._log.error(_("{tenant}: a pack was not written anew: {reason}"), tenant=done.tenant, reason=error)
         self._log.info(
             _("{tenant}: {count} points given up, {size} freed, {packs} packs rewritten"), tenant=done.tenant,
             count=len(done.removed), size=show_size(done.freed.bytes), packs=done.moved_packs,

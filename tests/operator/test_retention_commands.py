@@ -92,6 +92,27 @@ def test_a_clock_that_jumped_removes_nothing_before_somebody_has_looked(town, mo
     assert numbers(town) == [3]
 
 
+def test_an_epoch_is_erased_after_a_retention_has_removed_points_of_it(town, tmp_path):
+    shares = town.make_vault()["shares"]
+    taken(town, 3)
+    with_retention(town, "last = 2", "[reclaim]", "rewrite_below_percent = 90")
+    town.document("vault", "reclaim")
+    town.document("key", "rotate", "imari")
+    town.document("backup", "imari/juki", "--local")
+    epoch = town.document("key", "show", "imari")["epochs"][0]["name"]
+    given = [word for share in shares[:2] for word in ("--share", share)]
+    town.document(
+        "key", "erase", "imari", epoch, *given, "--give-up", "imari/juki@2", "--asked-by", "sato", "--reason", "court",
+        "--confirm", f"imari/{epoch}",
+    )
+    town.document("restore", "imari/juki@3", "--to", str(tmp_path / "three"), *given)
+    assert (tmp_path / "three/big").read_bytes() == random.Random(3).randbytes(300_000)
+    town.document("backup", "imari/juki", "--local")
+    town.document("vault", "reclaim")
+    assert numbers(town) == [4, 5]
+    assert town.document("verify", "--full")["findings"] == []
+
+
 def test_while_a_recovery_is_under_way_nothing_goes(town):
     from jbackupd.continuity.record import Beginning, RunRecord
     from jbackupd.model.clock import SystemClock

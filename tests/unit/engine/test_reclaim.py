@@ -68,9 +68,10 @@ def sweep(site: Site) -> int:
 def repacked(site: Site, below: float = 0.9, **more: object) -> int:
     usage = survey_usage(site.vault, **more)
     planned = plan_repacks(site.vault, usage, below=below)
-    done = repack(
+    done, damaged = repack(
         site.vault, planned, usage, keyring=site.keyring, author=site.author, now=site.clock.now(),
     )
+    assert not damaged
     return sum(len(each.packs) for each in done)
 
 
@@ -181,6 +182,23 @@ def test_what_a_waiting_point_names_stays_under_its_name(site):
     repacked(site, waiting=waiting)
     sweep(site)
     assert names <= set(site.store.names(ObjectKind.PACK))
+
+
+def test_a_damaged_pack_is_left_as_it_is_and_told(site):
+    give_up(site, 1, 2, 3)
+    sweep(site)
+    usage = survey_usage(site.vault)
+    planned = plan_repacks(site.vault, usage, below=0.9)
+    ref = ObjectRef(ObjectKind.PACK, planned[0].packs[0].name)
+    path = site.folder / site.store.path(ref)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:200] + bytes([whole[200] ^ 1]) + whole[201:])
+    done, damaged = repack(
+        site.vault, planned, usage, keyring=site.keyring, author=site.author, now=site.clock.now()
+    )
+    assert not done and str(ref) in str(damaged[0])
+    sweep(site)
+    assert site.store.has(ref) and not moved_packs(site.store)
 
 
 def test_a_damaged_point_or_expiry_stops_everything(site):
