@@ -62,6 +62,7 @@ class Founding:
 
     name = "founding"
     uses_catalog = False
+    in_order = False
 
     @functools.cached_property
     def _before(self) -> Key:

@@ -52,6 +52,7 @@ class Append:
 
     name = "journal"
     uses_catalog = False
+    in_order = True
 
     def prepare(self) -> Key:
         return ()
@@ -106,6 +107,7 @@ class RaiseEpochs:
 
     name = "epochs"
     uses_catalog = False
+    in_order = True
 
     def prepare(self) -> Key:
         return ()
@@ -146,6 +148,7 @@ class Audit:
 
     name = "audit"
     uses_catalog = False
+    in_order = False
 
     def prepare(self) -> Key:
         return ()
@@ -178,6 +181,7 @@ class OpenSessions:
 
     name = "sessions"
     uses_catalog = False
+    in_order = False
 
     @functools.cached_property
     def _before(self) -> Key:

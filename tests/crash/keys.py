@@ -71,6 +71,7 @@ def opened_with(seed: bytes, town: Town) -> Vault:
 
 class _Base:
     uses_catalog = True
+    in_order = False
 
     def __init__(self) -> None:
         self._seed = b""

@@ -137,6 +137,7 @@ class LocalBackup:
 
     name = "backup"
     uses_catalog = True
+    in_order = False
 
     def __init__(self, earlier: int = 1) -> None:
         self._earlier = earlier

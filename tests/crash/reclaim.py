@@ -110,6 +110,7 @@ class Reclaim:
 
     name = "reclaim"
     uses_catalog = True
+    in_order = False
 
     @functools.cached_property
     def _before(self) -> Key:

@@ -91,6 +91,7 @@ class Recovery:
 
     name = "recovery"
     uses_catalog = False
+    in_order = True
 
     def prepare(self) -> Key:
         return (("restored", None),)

@@ -70,6 +70,8 @@ class Scenario(Protocol):
 
     name: str
     uses_catalog: bool
+    in_order: bool
+    """It appends to a journal, which asks of the file system that the blocks of a write are not reordered."""
 
     def prepare(self) -> Key:
         """Return the disk before the run, all of it durable."""
@@ -126,7 +128,9 @@ def cut_everywhere(scenario: Scenario, *, seed: int = 0, subsets_max: int = 64, 
     files, sqlite = _machine(before)
     scenario.open(files, sqlite.catalog)()
     score = Score()
-    states = crash_states(folder_of(before), files.log, seed=seed, subsets_max=subsets_max)
+    states = crash_states(
+        folder_of(before), files.log, seed=seed, subsets_max=subsets_max, in_order=scenario.in_order
+    )
     _check_all(scenario, states, sqlite, score, enough)
     return score
 
@@ -236,7 +240,8 @@ def _cut_now(scenario: Scenario, before: Key, files: MemoryFiles, sqlite: Sqlite
              subsets_max: int = 64, enough: int = 0) -> None:
     end = len(files.log)
     states = crash_states(
-        folder_of(before), files.log, seed=seed, subsets_max=subsets_max, positions=range(end, end + 1)
+        folder_of(before), files.log, seed=seed, subsets_max=subsets_max, positions=range(end, end + 1),
+        in_order=scenario.in_order,
     )
     _check_all(scenario, states, sqlite, score, enough)
 

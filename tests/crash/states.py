@@ -2,8 +2,12 @@
 
 A cut after k events keeps every write that a later sync of its file made durable and every name
 that a later sync of its folder made durable; of the rest any subset, and of one dropped write
-possibly its first half. All subsets are built up to 64, else the two extremes and random ones
-from a fixed seed. States that are alike are visited once.
+possibly a part: its first half, and one more of its first byte, all but its last byte, some other beginning, or its
+second half without the first, which reads as zeros then (blocks go to the disk in any order). All subsets are built
+up to 64, else the two extremes and random ones from a fixed seed. States that are alike are visited once.
+
+Journals that are appended to ask for blocks in order: zeros in front of bytes are damage to them, see
+format/journal.py for the file systems that keep that order.
 """
 
 from __future__ import annotations
@@ -114,7 +118,7 @@ class Platter:
 
 
 def crash_states(disk: Folder, log: Sequence[Event], *, seed: int = 0, subsets_max: int = SUBSETS_MAX,
-                 positions: range | None = None) -> Iterator[CrashState]:
+                 positions: range | None = None, in_order: bool = False) -> Iterator[CrashState]:
     """Yield every different state that a power cut during the log may leave.
 
     Args:
@@ -123,6 +127,7 @@ def crash_states(disk: Folder, log: Sequence[Event], *, seed: int = 0, subsets_m
         seed: Of the random subsets.
         subsets_max: Bound of the subsets at one position.
         positions: Only cuts after so many events; all without it.
+        in_order: The blocks of one write go to the disk in their order.
     """
     platter = Platter(disk)
     chance = random.Random(seed)
@@ -135,22 +140,33 @@ def crash_states(disk: Folder, log: Sequence[Event], *, seed: int = 0, subsets_m
             facts += (event.fact,) if isinstance(event, Mark) else ()
         if positions is not None and position not in positions:
             continue
-        for kept in _subsets(platter.pending, chance, subsets_max):
+        for kept in _subsets(platter.pending, chance, subsets_max, in_order):
             key = platter.state(kept)
             if (key, facts) not in seen:
                 seen.add((key, facts))
                 yield CrashState(position, facts, key, _describe(kept, platter.pending))
 
 
-def _subsets(pending: Sequence[Pending], chance: random.Random, most: int) -> Iterator[list[Pending]]:
-    """Yield what may survive: subsets, each also with the first half of one dropped write."""
+def _subsets(
+    pending: Sequence[Pending], chance: random.Random, most: int, in_order: bool
+) -> Iterator[list[Pending]]:
+    """Yield what may survive: subsets, each also with a part of one dropped write."""
     for chosen in _choices(len(pending), chance, most):
         kept = [effect for effect, keep in zip(pending, chosen, strict=True) if keep]
         yield kept
         for at, effect in enumerate(pending):
             if not chosen[at] and isinstance(effect, Write) and len(effect.data) > 1:
-                half = Write(effect.file, effect.offset, effect.data[: len(effect.data) // 2])
-                yield [half if i == at else e for i, e in enumerate(pending) if chosen[i] or i == at]
+                for part in _torn(effect, chance, in_order):
+                    yield [part if i == at else e for i, e in enumerate(pending) if chosen[i] or i == at]
+
+
+def _torn(write: Write, chance: random.Random, in_order: bool) -> Iterator[Write]:
+    """Yield parts of a write that a power cut may leave: its first half, and one other."""
+    half, size = len(write.data) // 2, len(write.data)
+    yield Write(write.file, write.offset, write.data[:half])
+    begin, end = chance.choice(((0, 1), (0, size - 1), (0, chance.randrange(1, size)), (half, size)))
+    if begin == 0 or not in_order:
+        yield Write(write.file, write.offset + begin, write.data[begin:end])
 
 
 def _choices(count: int, chance: random.Random, most: int) -> Iterator[Sequence[bool]]:

@@ -153,6 +153,7 @@ class Transfer:
 
     name = "transfer"
     uses_catalog = False
+    in_order = False
 
     def __init__(self, held: int = 0) -> None:
         self._held = held
