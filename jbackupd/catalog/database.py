@@ -23,7 +23,7 @@ from jbackupd.model.errors import NoSpaceError, StorageError
 from jbackupd.model.ids import ChunkId, FrameId, ObjectName
 from jbackupd.model.records import Encoding, Extent
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 CACHE_KIB = 16 * 1024
 """SQLite's own 2 MiB hold the branches of a million chunks; these hold those of ten millions, and what is near."""
 _BATCH = 500
@@ -40,6 +40,11 @@ CREATE TABLE frames (
   encoding INTEGER NOT NULL, bases BLOB NOT NULL
 );
 CREATE INDEX frames_by_pack ON frames (pack);
+CREATE TABLE lost_frames (
+  id INTEGER PRIMARY KEY, frame BLOB NOT NULL, pack INTEGER NOT NULL, slot INTEGER NOT NULL,
+  offset INTEGER NOT NULL, sealed_length INTEGER NOT NULL, plain_length INTEGER NOT NULL,
+  encoding INTEGER NOT NULL, bases BLOB NOT NULL
+);
 CREATE TABLE chunks (
   chunk BLOB PRIMARY KEY, frame INTEGER NOT NULL, offset INTEGER NOT NULL, length INTEGER NOT NULL
 ) WITHOUT ROWID;
@@ -54,6 +59,11 @@ CREATE TABLE sketches (hash INTEGER PRIMARY KEY, frame BLOB NOT NULL, offset INT
 """
 
 _ADD_CHUNK = "INSERT OR IGNORE INTO chunks VALUES (?, ?, ?, ?)"
+_FRAMES_OF_PACK = """
+SELECT frame, offset, sealed_length, plain_length, encoding, bases FROM (
+  SELECT * FROM frames WHERE pack = :pack UNION ALL SELECT * FROM lost_frames WHERE pack = :pack
+) ORDER BY slot
+"""
 _NO_DATABASE = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 
 
@@ -147,12 +157,35 @@ class Catalog:
                         "DELETE FROM chunks WHERE frame IN (SELECT id FROM frames WHERE pack = ?)", row
                     )
                     connection.execute("DELETE FROM frames WHERE pack = ?", row)
+                    connection.execute("DELETE FROM lost_frames WHERE pack = ?", row)
                     connection.execute("DELETE FROM packs WHERE id = ?", row)
+
+    def lose_frames(self, pack: ObjectName, frames: Collection[FrameId]) -> None:
+        """Set frames aside that cannot be read in a pack, and forget their chunks; another pack may bring them again."""
+        with self.transaction() as connection:
+            for frame in frames:
+                connection.execute(
+                    "INSERT INTO lost_frames SELECT frames.* FROM frames JOIN packs ON packs.id = frames.pack "
+                    "WHERE frame = ? AND name = ?", (frame, pack),
+                )
+            connection.execute("DELETE FROM chunks WHERE frame IN (SELECT id FROM lost_frames)")
+            connection.execute("DELETE FROM frames WHERE id IN (SELECT id FROM lost_frames)")
+
+    def packs_with_lost_frames(self) -> set[ObjectName]:
+        """Return the packs of which frames were set aside."""
+        with self.reading() as connection:
+            rows = connection.execute("SELECT name FROM packs WHERE id IN (SELECT pack FROM lost_frames)").fetchall()
+        return {ObjectName(name) for (name,) in rows}
 
     def forget_indexes(self, names: Collection[ObjectName]) -> None:
         """Forget that packs are listed by indexes that are no longer in the vault; the next point lists them anew."""
         with self.transaction() as connection:
             connection.executemany("UPDATE packs SET indexed = NULL WHERE indexed = ?", ((name,) for name in names))
+
+    def note_indexed(self, names: Iterable[ObjectName], index: ObjectName) -> None:
+        """Learn that an index that is durable in the vault lists packs."""
+        with self.transaction() as connection:
+            connection.executemany("UPDATE packs SET indexed = ? WHERE name = ?", ((index, name) for name in names))
 
     def packs(self) -> dict[ObjectName, ObjectName | None]:
         """Return every known pack with the index that lists it."""
@@ -166,10 +199,7 @@ class Catalog:
             pack_id, length, session = connection.execute(
                 "SELECT id, length, session FROM packs WHERE name = ?", (name,)
             ).fetchone()
-            rows = connection.execute(
-                "SELECT frame, offset, sealed_length, plain_length, encoding, bases FROM frames "
-                "WHERE pack = ? ORDER BY slot", (pack_id,)
-            ).fetchall()
+            rows = connection.execute(_FRAMES_OF_PACK, {"pack": pack_id}).fetchall()
         return IndexedPack(name, length, session, tuple(_record(*row) for row in rows))
 
     def sessions_of(self, names: Collection[ObjectName]) -> set[bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 from jbackupd.catalog.database import Catalog, FramePlace
 from jbackupd.model.errors import MissingObjectError
@@ -14,7 +15,9 @@ from jbackupd.policy.skip import DEPTH_MAX
 
 CLOSURE_FRAMES_MAX = 24
 CLOSURE_BYTES_MAX = 64 * 1024 * 1024
-_CACHED_MAX = 100_000
+_CACHED_MAX = 10_000
+"""Of 24 frames each: 25 MB."""
+LOOKED_UP = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,23 +96,26 @@ class Closures:
         return True
 
 
-def reach(
-    catalog: Catalog, frames: Iterable[FrameId], *, plain_lengths: dict[FrameId, int] | None = None
-) -> set[ObjectName]:
+def reach(catalog: Catalog, frames: Iterable[FrameId]) -> set[ObjectName]:
     """Return the packs that hold frames and everything that these need.
-
-    Args:
-        catalog: Where to look.
-        frames: Where to begin.
-        plain_lengths: Filled with every reached frame and its plain length, if given.
 
     Raises:
         MissingObjectError: A frame is not in the catalog.
     """
-    places = find_all(catalog, frames)
-    if plain_lengths is not None:
-        plain_lengths.update((frame, place.record.plain_length) for frame, place in places.items())
-    return {place.pack for place in places.values()}
+    packs: set[ObjectName] = set()
+    seen = set(frames)
+    level: Collection[FrameId] = seen
+    while level:
+        bases: set[FrameId] = set()
+        asked = iter(tuple(level))
+        # In pieces: the places of a point of ten million chunks are some 100 MB.
+        while piece := tuple(islice(asked, LOOKED_UP)):
+            places = _places(catalog, piece)
+            packs.update(place.pack for place in places.values())
+            bases.update(base.frame for place in places.values() for base in place.record.bases)
+        level = bases - seen
+        seen |= level
+    return packs
 
 
 def find_all(catalog: Catalog, frames: Iterable[FrameId]) -> dict[FrameId, FramePlace]:
@@ -121,17 +127,22 @@ def find_all(catalog: Catalog, frames: Iterable[FrameId]) -> dict[FrameId, Frame
     found: dict[FrameId, FramePlace] = {}
     level: Collection[FrameId] = set(frames)
     while level:
-        places = catalog.find_frames(level)
-        if len(places) != len(level):
-            lost = next(frame for frame in level if frame not in places)
-            raise MissingObjectError(
-                "frame {frame} is not in the vault",
-                "run 'jbackupd vault rebuild-catalog TENANT', then fetch what is missing from a peer",
-                frame=lost.hex(),
-            )
+        places = _places(catalog, level)
         found.update(places)
         level = {base.frame for place in places.values() for base in place.record.bases} - found.keys()
     return found
+
+
+def _places(catalog: Catalog, frames: Collection[FrameId]) -> dict[FrameId, FramePlace]:
+    places = catalog.find_frames(frames)
+    if len(places) != len(frames):
+        lost = next(frame for frame in frames if frame not in places)
+        raise MissingObjectError(
+            "frame {frame} is not in the vault",
+            "run 'jbackupd vault rebuild-catalog TENANT', then fetch what is missing from a peer",
+            frame=lost.hex(),
+        )
+    return places
 
 
 def _depth(frame: FrameId, places: dict[FrameId, FramePlace], known: dict[FrameId, int]) -> int:
