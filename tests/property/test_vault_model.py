@@ -176,8 +176,8 @@ class VaultModel(RuleBasedStateMachine):
         with self._killed(call):
             usage = survey_usage(vault)
             planned = plan_repacks(vault, usage, below=below)
-            for _ in repack(vault, planned, usage, keyring=self.town.keyring, author=AUTHOR, now=self._now()):
-                pass
+            _, damaged = repack(vault, planned, usage, keyring=self.town.keyring, author=AUTHOR, now=self._now())
+            assert damaged == []
         self._start(self.files.restarted(), self._catalog_image())
 
     # --- what always holds -----------------------------------------------------------------------
