@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import sqlite3
 import struct
@@ -40,11 +41,11 @@ CREATE TABLE frames (
   encoding INTEGER NOT NULL, bases BLOB NOT NULL
 );
 CREATE INDEX frames_by_pack ON frames (pack);
-CREATE TABLE lost_frames (
-  id INTEGER PRIMARY KEY, frame BLOB NOT NULL, pack INTEGER NOT NULL, slot INTEGER NOT NULL,
-  offset INTEGER NOT NULL, sealed_length INTEGER NOT NULL, plain_length INTEGER NOT NULL,
-  encoding INTEGER NOT NULL, bases BLOB NOT NULL
-);
+CREATE TABLE other_frames (
+  frame BLOB NOT NULL, pack INTEGER NOT NULL, slot INTEGER NOT NULL, offset INTEGER NOT NULL,
+  sealed_length INTEGER NOT NULL, plain_length INTEGER NOT NULL, encoding INTEGER NOT NULL, bases BLOB NOT NULL,
+  lost INTEGER NOT NULL, PRIMARY KEY (pack, slot)
+) WITHOUT ROWID;
 CREATE TABLE chunks (
   chunk BLOB PRIMARY KEY, frame INTEGER NOT NULL, offset INTEGER NOT NULL, length INTEGER NOT NULL
 ) WITHOUT ROWID;
@@ -59,11 +60,20 @@ CREATE TABLE sketches (hash INTEGER PRIMARY KEY, frame BLOB NOT NULL, offset INT
 """
 
 _ADD_CHUNK = "INSERT OR IGNORE INTO chunks VALUES (?, ?, ?, ?)"
-_FRAMES_OF_PACK = """
+_FRAME = "frame, pack, slot, offset, sealed_length, plain_length, encoding, bases"
+_ADD_FRAME = f"INSERT INTO frames ({_FRAME}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING id"
+_ADD_OTHER = f"INSERT OR IGNORE INTO other_frames ({_FRAME}, lost) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0)"
+_FRAMES_OF_PACK = f"""
 SELECT frame, offset, sealed_length, plain_length, encoding, bases FROM (
-  SELECT * FROM frames WHERE pack = :pack UNION ALL SELECT * FROM lost_frames WHERE pack = :pack
+  SELECT {_FRAME} FROM frames WHERE pack = :pack UNION ALL SELECT {_FRAME} FROM other_frames WHERE pack = :pack
 ) ORDER BY slot
 """
+_LOSE = (
+    f"INSERT INTO other_frames ({_FRAME}, lost) SELECT {_FRAME}, 1 FROM frames "
+    "WHERE id IN (SELECT value FROM json_each(?))",
+    "DELETE FROM chunks WHERE frame IN (SELECT value FROM json_each(?))",
+    "DELETE FROM frames WHERE id IN (SELECT value FROM json_each(?))",
+)
 _NO_DATABASE = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 
 
@@ -157,24 +167,25 @@ class Catalog:
                         "DELETE FROM chunks WHERE frame IN (SELECT id FROM frames WHERE pack = ?)", row
                     )
                     connection.execute("DELETE FROM frames WHERE pack = ?", row)
-                    connection.execute("DELETE FROM lost_frames WHERE pack = ?", row)
+                    connection.execute("DELETE FROM other_frames WHERE pack = ?", row)
                     connection.execute("DELETE FROM packs WHERE id = ?", row)
 
     def lose_frames(self, pack: ObjectName, frames: Collection[FrameId]) -> None:
-        """Set frames aside that cannot be read in a pack, and forget their chunks; another pack may bring them again."""
+        """Set frames of a pack aside that do not open, and forget their chunks: another pack may bring them again."""
         with self.transaction() as connection:
-            for frame in frames:
-                connection.execute(
-                    "INSERT INTO lost_frames SELECT frames.* FROM frames JOIN packs ON packs.id = frames.pack "
-                    "WHERE frame = ? AND name = ?", (frame, pack),
-                )
-            connection.execute("DELETE FROM chunks WHERE frame IN (SELECT id FROM lost_frames)")
-            connection.execute("DELETE FROM frames WHERE id IN (SELECT id FROM lost_frames)")
+            rows = connection.execute(
+                "SELECT frames.id, frame FROM frames JOIN packs ON packs.id = frames.pack WHERE name = ?", (pack,)
+            ).fetchall()
+            ids = json.dumps([row for row, frame in rows if frame in frames])
+            for statement in _LOSE:
+                connection.execute(statement, (ids,))
 
     def packs_with_lost_frames(self) -> set[ObjectName]:
-        """Return the packs of which frames were set aside."""
+        """Return the packs of which some frame does not open."""
         with self.reading() as connection:
-            rows = connection.execute("SELECT name FROM packs WHERE id IN (SELECT pack FROM lost_frames)").fetchall()
+            rows = connection.execute(
+                "SELECT name FROM packs WHERE id IN (SELECT pack FROM other_frames WHERE lost)"
+            ).fetchall()
         return {ObjectName(name) for (name,) in rows}
 
     def forget_indexes(self, names: Collection[ObjectName]) -> None:
@@ -253,8 +264,11 @@ class Catalog:
             (pack.name, pack.length, pack.session_id, indexed),
         )
         (pack_id,) = connection.execute("SELECT id FROM packs WHERE name = ?", (pack.name,)).fetchone()
+        lost = connection.execute("SELECT slot FROM other_frames WHERE pack = ? AND lost", (pack_id,)).fetchall()
         rows: list[Row] = []
         for slot, frame in enumerate(pack.frames):
+            if (slot,) in lost:
+                continue
             frame_id = self._add_frame(connection, pack_id, slot, frame)
             offset = 0
             for chunk, length in frame.chunks:
@@ -263,17 +277,16 @@ class Catalog:
         return rows
 
     def _add_frame(self, connection: sqlite3.Connection, pack: int, slot: int, frame: FrameRecord) -> int:
-        """Learn of a frame, if it is not known; return its number."""
-        known = connection.execute("SELECT id FROM frames WHERE frame = ?", (frame.id,)).fetchone()
+        """Learn of a frame; return its number. One that another pack has as well is read from there."""
+        values = (
+            frame.id, pack, slot, frame.offset, frame.sealed_length, frame.plain_length, int(frame.encoding),
+            pack_extents(frame.bases),
+        )
+        known = connection.execute("SELECT id, pack FROM frames WHERE frame = ?", (frame.id,)).fetchone()
         if known is None:
-            known = connection.execute(
-                "INSERT INTO frames (frame, pack, slot, offset, sealed_length, plain_length, encoding, bases) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
-                (
-                    frame.id, pack, slot, frame.offset, frame.sealed_length, frame.plain_length,
-                    int(frame.encoding), pack_extents(frame.bases),
-                ),
-            ).fetchone()
+            known = connection.execute(_ADD_FRAME, values).fetchone()
+        elif known[1] != pack:
+            connection.execute(_ADD_OTHER, values)
         return int(known[0])
 
     @contextlib.contextmanager

@@ -29,7 +29,9 @@ from jbackupd.vault.commit import Authorship
 from jbackupd.vault.identity import SiteIdentity, load_identity, load_or_create
 from jbackupd.vault.keyring import HISTORY_DAYS, Keyring, KeySource
 from jbackupd.vault.rebuild import Reconciliation, rebuild, reconcile
+from jbackupd.vault.soundness import Soundness
 from jbackupd.vault.store import ObjectStore
+from jbackupd.vault.unsound import forget_unsound
 from jbackupd.vault.vault import PointList, Vault
 
 if TYPE_CHECKING:
@@ -327,7 +329,11 @@ def open_own_vault(site: Site, tenant: TenantId, epochs: Epochs) -> Iterator[Own
     keyring.settle(store)
     found = settings.tenant(tenant)
     with contextlib.closing(Catalog(catalog_path(settings, tenant))) as catalog:
+        damaged = {ref.name for ref in Soundness(store).unsound(ObjectKind.PACK)}
+        # Those that were healed since are learned anew, with all of their frames.
+        catalog.forget_packs(catalog.packs_with_lost_frames() - damaged)
         reconcile(store, catalog, keyring, tenant=tenant)
+        forget_unsound(store, catalog, keyring, damaged, tenant=tenant)
         vault = Vault(store, catalog, keyring, tenant=tenant, verifiers=site.verifiers)
         yield OwnVault(vault, keyring, author, found.history_days if found else HISTORY_DAYS)
 

@@ -111,13 +111,23 @@ class FrameDecoder:
         except DamageError as error:
             raise DamageError(
                 "frame {slot} of {object} is damaged: {reason}",
-                "run 'jbackupd verify', then fetch the object again from a peer that holds it",
+                "run 'jbackupd verify', then 'jbackupd vault repair'",
                 slot=place.slot, object=ObjectRef(ObjectKind.PACK, place.pack), reason=error,
             ) from error
         with self._lock:
             self.counts.frames += 1
             self.counts.plain_bytes += len(data)
         return data
+
+    def check(self, place: FramePlace) -> None:
+        """Open a frame without decoding it, which needs no bases.
+
+        Raises:
+            MissingObjectError: Its pack is not in the vault.
+            DamageError: Its bytes are not what was written.
+            KeyMissingError: The session's key is not at hand.
+        """
+        self._opener(place).open(place.slot, self.read(place.pack, place.record.offset, place.record.sealed_length))
 
     def read(self, pack: ObjectName, offset: int, length: int) -> bytes:
         """Return bytes of a pack, unchecked."""

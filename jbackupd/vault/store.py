@@ -7,11 +7,14 @@ import secrets
 from collections.abc import Iterable
 
 from jbackupd.codec.hashing import name_of
+from jbackupd.format.header import HEADER_BYTES, check_header
 from jbackupd.model.errors import DamageError, FormatError, JbackupdError, MissingObjectError, NotFoundError
 from jbackupd.model.ids import ObjectKind, ObjectName, ObjectRef, object_name
 from jbackupd.storage.durable import rename_durably, write_durably
 from jbackupd.storage.files import Files
 
+QUARANTINE = "quarantine"
+"""Where repair keeps damaged files; nothing reads them, and they may be removed."""
 FOLDERS = ("packs", "indexes", "points", "keys", "receipts", "incoming", "tmp")
 
 
@@ -62,6 +65,32 @@ class ObjectStore:
         """Give a file whose bytes are synced and were checked against the name its place; durable."""
         self._make_spread_folder(ref)
         rename_durably(self.files, synced_path, self.path(ref))
+
+    def replace(self, ref: ObjectRef, data: bytes) -> None:
+        """Put an object that is missing or damaged in its place again; durable when this returns.
+
+        The damaged file is kept in the folder `quarantine`: it may tell what happened. A crash between the two renames
+        leaves the object missing, and the next repair goes on from there.
+
+        Args:
+            data: Its bytes.
+
+        Raises:
+            DamageError: They do not hash to its name; nothing was touched.
+            NoSpaceError: The disk is full; the damaged file is where it was.
+        """
+        if name_of(data) != ref.name:
+            raise DamageError("{object} is damaged: its bytes do not hash to its name", _REPAIR, object=ref)
+        check_header(data[:HEADER_BYTES], ref.kind)
+        if not self.has(ref):
+            self.put(ref.kind, data)
+            return
+        new = posixpath.join(self.folder, "tmp", f"{ref.name.hex()}.{secrets.token_hex(4)}")
+        aside = posixpath.join(self.folder, QUARANTINE, f"{ref.kind.name.lower()}-{ref.name.hex()}")
+        self.files.make_folder(posixpath.dirname(aside))
+        write_durably(self.files, new, data, temporary=f"{new}.part")
+        rename_durably(self.files, self.path(ref), aside)
+        rename_durably(self.files, new, self.path(ref))
 
     def remove(self, refs: Iterable[ObjectRef]) -> None:
         """Remove objects that nobody needs; durable when this returns. What is gone already is passed over."""
@@ -167,7 +196,7 @@ class ObjectStore:
             self.files.make_folder(posixpath.dirname(self.path(ref)))
 
 
-_REPAIR = "restore the object from a peer that holds it; the message names what is affected"
+_REPAIR = "run 'jbackupd vault repair': it takes the object from a site that has it, or says what is affected"
 
 
 def _missing(ref: ObjectRef) -> JbackupdError:
