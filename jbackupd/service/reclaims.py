@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 
 from jbackupd.continuity.epoch import Epochs
 from jbackupd.model.clock import Clock
-from jbackupd.model.errors import JbackupdError, NotFoundError
+from jbackupd.model.errors import JbackupdError, NotFoundError, Retry
 from jbackupd.model.ids import TenantId
 from jbackupd.model.texts import _
 from jbackupd.model.units import show_size
@@ -29,6 +29,8 @@ from jbackupd.vault.retentionstate import load_state
 
 LOOK_SECONDS = 30.0
 """As the scheduler: the wall clock may jump, and no wait is longer."""
+RETRY = timedelta(hours=1)
+"""After a run that left something for those who were reading, or that somebody else was in the way of."""
 PATIENCE_SECONDS = 6 * 3600.0
 """Reading the trees of all kept points of a vault with millions of files, on a slow disk."""
 
@@ -61,6 +63,7 @@ class Reclaims:
         self._tried: dict[TenantId, datetime] = {}
         self._errors: dict[TenantId, JbackupdError] = {}
         self._overdue: dict[TenantId, int] = {}
+        self._unfinished: set[TenantId] = set()
         self._begun_at = clock.now()
 
     def register(self, control: Control) -> None:
@@ -105,6 +108,7 @@ class Reclaims:
         live = self._live
         site = Site(live.settings, self._files, live.identity, live.cards, live.verifiers)
         self._tried[tenant] = self._clock.now()
+        self._unfinished.discard(tenant)
         async with self._runner.turn(tenant):
             try:
                 done = await self._offload.jobs.run(
@@ -116,10 +120,14 @@ class Reclaims:
                 )
             except JbackupdError as error:
                 self._errors[tenant] = error
+                if error.retry is not Retry.NEVER:
+                    self._unfinished.add(tenant)
                 raise
             finally:
                 await self._look(tenant)
         self._errors.pop(tenant, None)
+        if done.postponed_bytes:
+            self._unfinished.add(tenant)
         self._overdue[tenant] = len(done.outlook.overdue)
         await self._look(tenant)
         self._tell(done)
@@ -141,8 +149,9 @@ class Reclaims:
         known = [moment for moment in (state.believed_at, self._tried.get(tenant)) if moment is not None]
         last = max(known, default=self._begun_at)
         frozen = holds.frozen()
+        due = last + RETRY if tenant in self._unfinished else None
         return ReclaimFacts(
-            state.believed_at, settings.reclaim.schedule.next_after(last, settings.site.zone),
+            state.believed_at, due or settings.reclaim.schedule.next_after(last, settings.site.zone),
             self._errors.get(tenant), state.removed_points, state.freed_bytes, len(holds.all()),
             self._overdue.get(tenant, 0), frozen.reason if frozen is not None else None,
         )
