@@ -68,6 +68,12 @@ class Draft:
         self.chunks.append(ChunkRecord(chunk, len(data)))
         return offset
 
+    def let_go(self) -> None:
+        """Keep nothing but the frame: what a file of terabytes consists of refers to its drafts until it ends."""
+        self.content = bytearray()
+        self.chunks, self.anchors, self.references = [], [], []
+        self.closure, self.kinship = {}, None
+
 
 @dataclass(slots=True)
 class PendingExtent:

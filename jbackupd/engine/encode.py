@@ -65,10 +65,14 @@ class Encoder:
         while len(self._waiting) > AHEAD:
             self._settle_oldest()
 
-    def flush(self) -> None:
-        """Wait until every submitted draft is durable in a pack."""
+    def settle(self) -> None:
+        """Wait until every submitted draft is encoded."""
         while self._waiting:
             self._settle_oldest()
+
+    def flush(self) -> None:
+        """Wait until every submitted draft is durable in a pack."""
+        self.settle()
         self._writer.flush()
 
     def close(self) -> None:
@@ -95,7 +99,9 @@ class Encoder:
                 encoding, payload = alone
         if encoding is not Encoding.ZSTD_PREFIX:
             bases = ()
-        return EncodedFrame(draft.frame, payload, len(data), encoding, bases, tuple(draft.chunks))
+        chunks = tuple(draft.chunks)
+        draft.let_go()
+        return EncodedFrame(draft.frame, payload, len(data), encoding, bases, chunks)
 
     def _prefix(self, bases: tuple[Extent, ...]) -> bytes:
         """Return the bytes of the bases; none if one cannot be read: a frame without a base is always right."""

@@ -24,6 +24,9 @@ from jbackupd.vault.writer import PackWriter
 BASES_BYTES = 32 * 1024 * 1024
 """Plaintext of bases that is kept: two frames' chains of eight. With 16 MiB a fifth more time, with 64 none less."""
 
+HELD_BYTES_MAX = 16 * 1024 * 1024
+"""Of versions of large files that are not stored yet: a first point of a million large files would hold gigabytes."""
+
 
 class Making:
     """Makes frames of what is new, in one run. Used by one thread.
@@ -79,6 +82,9 @@ class Making:
         content, anchors = self.files.end()
         if large:
             self.versions.remember(path, content, anchors)
+            if self.versions.held_bytes >= HELD_BYTES_MAX:
+                self.encoder.settle()
+                self.versions.store()
         return content
 
     def close(self) -> None:

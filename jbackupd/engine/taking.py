@@ -259,5 +259,6 @@ class Taking:
         if content.sketch:
             self._differ().versions.remember_small(content)
         extents = content.extents()
+        content.pieces = [*extents]
         self.used.update(extent.frame for extent in extents)
         return encode_entry(replace(entry, extents=extents))

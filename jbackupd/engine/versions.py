@@ -25,6 +25,8 @@ WHOLE_BYTES_MAX = 4 * LARGE_BYTES
 LIKE_MAX = 3
 """So many lineages are looked at more closely for one frame."""
 LIKE_CACHED_MAX = 8
+VERSION_BYTES = 1000
+"""About what a noted version takes beside its anchors."""
 SKETCHES_AT_ONCE = 5000
 
 
@@ -45,6 +47,8 @@ class Versions:
         self._sequence = sequence
         self._closures = closures
         self._made: list[tuple[bytes, Content, Anchors]] = []
+        self.held_bytes = 0
+        """About what is noted and not stored yet."""
         self._sketches: list[tuple[int, Extent]] = []
         self._has_sketches = self._table.has_sketches()
         self._lock = threading.Lock()
@@ -87,7 +91,9 @@ class Versions:
 
     def remember(self, path: bytes, content: Content, found: AnchorCollector) -> None:
         """Note a version of this point; it is stored by `store`."""
-        self._made.append((path, content, found.table()))
+        anchors = found.table()
+        self._made.append((path, content, anchors))
+        self.held_bytes += anchors.nbytes + VERSION_BYTES
 
     def remember_small(self, content: Content) -> None:
         """Note where a small file lies whose frames are closed."""
@@ -98,8 +104,9 @@ class Versions:
             self._put_sketches()
 
     def store(self) -> None:
-        """Store what was noted. After the commit."""
+        """Store what was noted; everything submitted is encoded. Harmless if no commit follows: these are hints."""
         self._table.put(self._version(path, content, anchors) for path, content, anchors in self._made)
+        self._made, self.held_bytes = [], 0
         self._put_sketches()
 
     def _version(self, path: bytes, content: Content, anchors: Anchors) -> tuple[bytes, Version, list[int]]:

@@ -48,13 +48,13 @@ FILES_PER_FOLDER = 50
 LOCAL_KEY = b"l" * 32
 
 
-def shrink() -> None:
-    """Make chunks, frames and packs of this process smaller."""
+def shrink(frames: int) -> None:
+    """Make chunks, frames and packs of this process smaller; frames by a factor of their own."""
     cutting.CHUNK_MIN, cutting.CHUNK_AVERAGE, cutting.CHUNK_MAX = (
         size // SMALLER for size in (cutting.CHUNK_MIN, cutting.CHUNK_AVERAGE, cutting.CHUNK_MAX)
     )
-    lane.FRAME_BYTES_MIN //= SMALLER
-    lane.FRAME_BYTES_MAX //= SMALLER
+    lane.FRAME_BYTES_MIN //= frames
+    lane.FRAME_BYTES_MAX //= frames
     writer.PACK_BYTES, writer.PACK_BYTES_MIN = 400_000, 250_000
 
 
@@ -174,8 +174,9 @@ def main() -> None:
     parser.add_argument("work")
     parser.add_argument("--small", type=int, default=20_000)
     parser.add_argument("--large", type=int, default=0)
+    parser.add_argument("--frames", type=int, default=SMALLER, help="so many times smaller than usual")
     arguments = parser.parse_args()
-    shrink()
+    shrink(arguments.frames)
     model, source = Model(arguments.folder), ModelSource(arguments.small, arguments.large)
     works: dict[str, Callable[[], dict[str, int]]] = {
         "first": lambda: model.backup(source),
