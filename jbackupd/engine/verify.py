@@ -24,7 +24,7 @@ from jbackupd.model.errors import (
 from jbackupd.model.ids import DatasetId, ObjectKind, ObjectRef
 from jbackupd.model.records import EntryType
 from jbackupd.vault.erased import destroyed_objects
-from jbackupd.vault.expiry import removed_points, where_now
+from jbackupd.vault.expiry import damaged_expiries, removed_points, where_now
 from jbackupd.vault.soundness import Soundness
 from jbackupd.vault.store import ObjectStore
 from jbackupd.vault.vault import PointList, StoredPoint, Vault
@@ -119,6 +119,7 @@ def verify_objects(
     report.left_objects = len(order) - report.objects
     if soundness is not None:
         soundness.save(wanted if datasets is None else None)
+    report.findings += [Finding(error) for error in damaged_expiries(store)]
     known = {finding.ref for finding in report.findings}
     report.findings += [
         Finding(error, ref) for name, error in points.damaged.items()

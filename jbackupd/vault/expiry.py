@@ -75,6 +75,19 @@ def expiries(store: ObjectStore, verifiers: Verifiers | None = None, *, lenient:
     return sorted(found, key=lambda expiry: expiry.made_at)
 
 
+def damaged_expiries(store: ObjectStore) -> list[DamageError]:
+    """Return what is wrong with the expiries of a store: everybody but reclaim passes a damaged one over."""
+    found: list[DamageError] = []
+    if not store.files.exists(_folder(store)):
+        return found
+    for name in store.files.names(_folder(store)):
+        try:
+            _load(store, object_name(name), None)
+        except DamageError as error:
+            found.append(error)
+    return found
+
+
 def removed_points(
     store: ObjectStore, verifiers: Verifiers | None = None, *, lenient: bool = False
 ) -> dict[ObjectName, Removed]:

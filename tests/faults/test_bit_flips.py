@@ -11,13 +11,27 @@ import pytest
 
 from jbackupd.codec.hashing import name_of
 from jbackupd.engine.verify import verify_objects
+from jbackupd.format.expiry import Expiry, RemovedPoint, encode_expiry
 from jbackupd.model.errors import DamageError, IdentityError, JbackupdError, KeyringError
 from jbackupd.model.ids import ObjectKind, ObjectRef
+from jbackupd.vault.expiry import damaged_expiries, put_expiry
 from jbackupd.vault.keyring import Keyring
 from jbackupd.vault.rebuild import rebuild
 from jbackupd.vault.recovered import RecoveredKeys
 from jbackupd.vault.store import ObjectStore
-from tests.crash.local_backup import DATASET, FOLDER, LOCAL_KEY, TENANT, Town, init, restored, vault_of
+from tests.crash.local_backup import (
+    DATASET,
+    FOLDER,
+    LOCAL_KEY,
+    SAGA,
+    START,
+    TENANT,
+    Town,
+    init,
+    restored,
+    signer,
+    vault_of,
+)
 from tests.crash.memory import File, MemoryFiles
 from tests.crash.rig import catalog_of
 from tests.crash.states import Key, key_of
@@ -114,17 +128,28 @@ def test_every_single_bit_of_every_object_is_seen_by_its_name(vault: SmallVault)
 
 
 def test_verify_names_the_damaged_object_and_the_points_that_need_it(vault: SmallVault) -> None:
-    chance = random.Random(2)
+    assert _verified_under_flips(vault, one_per_byte=True, every=97) > 150
+
+
+@pytest.mark.soak
+def test_verify_names_every_object_under_every_single_bit(vault: SmallVault) -> None:
+    count = _verified_under_flips(vault, one_per_byte=False, every=1)
+    assert count == 8 * sum(vault.store.size(ref) for ref in vault.refs)
+
+
+def _verified_under_flips(vault: SmallVault, *, one_per_byte: bool, every: int) -> int:
+    """Run the whole verify under flips; return under how many."""
+    count = 0
+    keyring = Keyring.open(vault.files, TENANT, local_key=LOCAL_KEY)
     for ref in vault.refs:
-        file = vault.file(vault.store.path(ref))
-        whole = file.content
-        byte = chance.randrange(len(whole))
-        file.content = whole[:byte] + bytes((whole[byte] ^ 16,)) + whole[byte + 1 :]
-        reader = vault_of(vault.store, vault.catalog, Keyring.open(vault.files, TENANT, local_key=LOCAL_KEY))
-        report = verify_objects(vault.store, reader.points)
-        file.content = whole
-        assert [finding.ref for finding in report.findings] == [ref]
-        assert ref.kind is ObjectKind.POINT or report.findings[0].points
+        for number, _ in enumerate(vault.flips(ref, one_per_byte=one_per_byte)):
+            if number % every:
+                continue
+            report = verify_objects(vault.store, vault_of(vault.store, vault.catalog, keyring).points)
+            assert [finding.ref for finding in report.findings] == [ref]
+            assert ref.kind is ObjectKind.POINT or report.findings[0].points
+            count += 1
+    return count
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name.lower())
@@ -158,6 +183,29 @@ def test_every_single_bit_of_the_keyring_is_seen(vault: SmallVault) -> None:
     for _ in flips(vault.file("keyring/imari"), one_per_byte=False):
         with pytest.raises(KeyringError):
             Keyring.open(vault.files, TENANT, local_key=LOCAL_KEY)
+
+
+def test_every_single_bit_of_an_expiry_is_seen_and_verify_names_it(vault: SmallVault) -> None:
+    keyring = Keyring.open(vault.files, TENANT, local_key=LOCAL_KEY)
+    points = vault_of(vault.store, vault.catalog, keyring).points
+    name = points.chain(DATASET)[0].name
+    expiry = Expiry(TENANT, SAGA, 1, START, (RemovedPoint(DATASET, 1, name, "not-kept"),))
+    data = encode_expiry(expiry, signer())
+    put_expiry(vault.store, expiry, signer())
+    folder = f"{FOLDER}/expiry"
+    (stated,) = vault.files.names(folder)
+    assert len(data) == vault.files.size(f"{folder}/{stated}")
+    try:
+        for _ in flips(vault.file(f"{folder}/{stated}"), one_per_byte=False):
+            (error,) = damaged_expiries(vault.store)
+            assert stated[:12] in str(error)
+        for number, _ in enumerate(flips(vault.file(f"{folder}/{stated}"), one_per_byte=True)):
+            if number % 500 == 0:
+                report = verify_objects(vault.store, points)
+                assert [finding.error.exit_code for finding in report.findings] == [4]
+        assert damaged_expiries(vault.store) == []
+    finally:
+        vault.files.remove(f"{folder}/{stated}")
 
 
 def test_a_truncated_object_is_damage_at_every_length(vault: SmallVault) -> None:
