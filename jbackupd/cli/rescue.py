@@ -24,6 +24,7 @@ from jbackupd.codec.compress import decompress
 from jbackupd.codec.hashing import ContentHash, name_of
 from jbackupd.codec.seal import PackOpener
 from jbackupd.codec.shares import Share, combine
+from jbackupd.format.expiry import decode_expiry
 from jbackupd.format.identity import CardKind, decode_card
 from jbackupd.format.index import IndexedPack, decode_index_head, open_index
 from jbackupd.format.key import KeyRole, RecoveredChain, decode_key
@@ -46,7 +47,7 @@ from jbackupd.model.errors import (
     NotFoundError,
     UsageError,
 )
-from jbackupd.model.ids import FrameId, ObjectKind, PointSelector, TenantId
+from jbackupd.model.ids import FrameId, ObjectKind, ObjectName, PointSelector, TenantId
 from jbackupd.model.records import EntryType, Extent, TreeEntry
 from jbackupd.model.texts import _
 
@@ -83,6 +84,17 @@ class Vault:
         found = list(self._decoded(ObjectKind.POINT, decode_point))
         self.damaged_points = len(os.listdir(os.path.join(self.folder, ObjectKind.POINT.folder))) - len(found)
         return sorted(found, key=lambda point: (point.header.dataset, point.header.sequence))
+
+    def removed(self) -> set[ObjectName]:
+        """Return the points of which this copy says that their content was given up."""
+        folder = os.path.join(self.folder, "expiry")
+        found: set[ObjectName] = set()
+        for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+            with _telling():
+                data = _read(os.path.join(folder, name))
+                if name_of(data).hex() == name:
+                    found |= {point.name for point in decode_expiry(data).removed}
+        return found
 
     def entries(self, point: Point) -> Iterator[TreeEntry]:
         """Yield a point's tree."""
@@ -212,9 +224,11 @@ def rescue(arguments: argparse.Namespace) -> int:
     vault = Vault(arguments.vault, [_read_share(path) for path in arguments.share])
     points = vault.points()
     code = DamageError.exit_code if vault.damaged_points else 0
+    removed = vault.removed()
     if arguments.point is None:
         for point in points:
-            print(f"{point.header.dataset}@{point.header.sequence}\t{point.header.taken_at.isoformat()}")
+            mark = "\t" + _("removed here") if point.name in removed else ""
+            print(f"{point.header.dataset}@{point.header.sequence}\t{point.header.taken_at.isoformat()}{mark}")
         return code
     selector = PointSelector.parse(arguments.point)
     chosen = _choose(points, selector, arguments.card)
@@ -222,6 +236,9 @@ def rescue(arguments: argparse.Namespace) -> int:
         code = 0
     elif code:
         _say(_("a damaged point may be a newer one: ask other copies of the vault, or name a point by its number"))
+    if chosen.name in removed:
+        # Tried all the same: no statement is worth more than what may still be there.
+        _say(_("this copy of the vault has given its content up: another one may have it"))
     return _rescue_point(vault, chosen, arguments) or code
 
 
