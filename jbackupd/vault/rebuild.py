@@ -49,8 +49,8 @@ def reconcile(
     """Make a catalog say what the vault holds: forget lost packs, learn of unknown ones.
 
     A pack may be unknown because a crash came between its rename and the catalog's commit, or
-    because the catalog is new or older than the vault. Indexes come first: they tell frames without
-    reading packs. Then the trailers of packs whose chunks are unknown.
+    because the catalog is new or older than the vault. Trailers tell frames and chunks, indexes
+    frames without reading packs.
 
     Args:
         with_chunks: Learn chunks too, which only a backup needs; without, a pack's trailer is read
@@ -66,12 +66,18 @@ def reconcile(
     known_indexes = {index for index in known.values() if index is not None}
     indexes = store.names(ObjectKind.INDEX)
     catalog.forget_indexes(known_indexes.difference(indexes))
+    if with_chunks:
+        # Each pack with its chunks at once: a run that is killed in between leaves no pack known without them.
+        _learn_trailers(catalog, scan, sorted(unknown))
+    learned = set(catalog.packs())
     for name in indexes:
         if name not in known_indexes:
             packs = [pack for pack in scan.index(name) if pack.name in present]
-            # Frames alone for now: the trailers add the chunks below.
-            catalog.add_packs(packs, indexed=name)
-    _learn_trailers(catalog, scan, sorted(unknown if with_chunks else unknown - catalog.packs().keys()))
+            catalog.add_packs([pack for pack in packs if pack.name not in learned], indexed=name)
+            catalog.note_indexed([pack.name for pack in packs if pack.name in learned], name)
+            learned.update(pack.name for pack in packs)
+    if not with_chunks:
+        _learn_trailers(catalog, scan, sorted(unknown - learned))
     return Reconciliation(len(forgotten), len(unknown), scan.closed, tuple(scan.damaged))
 
 
