@@ -4,8 +4,11 @@ import time
 
 from tests.crash.founding import Founding
 from tests.crash.journals import Append, Audit, OpenSessions, RaiseEpochs
+from tests.crash.keys import ChangeRecovery
 from tests.crash.local_backup import LocalBackup
 from tests.crash.mutants import MUTANTS
+from tests.crash.reading_mutants import READING_MUTANTS
+from tests.crash.reclaim import Reclaim
 from tests.crash.recovery import Recovery
 from tests.crash.rig import Score, cut_everywhere, kill_everywhere, kill_then_cut
 from tests.crash.transfer import Transfer
@@ -20,12 +23,12 @@ def main() -> None:
     print("| code | history | states | recoveries | violations | seconds |\n|---|---|---:|---:|---:|---:|")
     for scenario in (
         LocalBackup(0), LocalBackup(1), Transfer(0), Transfer(1), Recovery(), RaiseEpochs(), Audit(), OpenSessions(),
-        Append(), Founding(),
+        Append(), Founding(), ChangeRecovery(), Reclaim(),
     ):
         for sweep in (cut_everywhere, kill_everywhere, kill_then_cut):
             begun = time.monotonic()
             row(f"ours: {scenario.name}, {sweep.__name__.replace('_', ' ')}", "", sweep(scenario), begun)
-    for mutant in MUTANTS:
+    for mutant in (*MUTANTS, *READING_MUTANTS):
         begun = time.monotonic()
         row(mutant.name, mutant.history, mutant.score(), begun)
 
