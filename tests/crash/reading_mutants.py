@@ -135,7 +135,7 @@ def _verify_trusts(patch: pytest.MonkeyPatch) -> None:
 
 READING_MUTANTS = (
     Mutant("a failed sync tried again, and believed", "PostgreSQL 2018 (fsyncgate)", LocalBackup,
-           _writing(_sync_tried_again, "packs"), failing(errno.EIO, ["sync"])),
+           _writing(_sync_tried_again, "packs"), failing(errno.EIO, ["sync"], every=3)),
     Mutant("a full disk becomes a warning", "borg 2.0.0b21", LocalBackup, _full_disk_is_a_warning,
            failing(errno.ENOSPC, FULL, cut=False, every=6)),
     Mutant("a listing that failed is an empty one", "restic #4612", Reclaim, _failed_listing_is_empty,
