@@ -99,7 +99,8 @@ async def replicate(
     for point in chain[max(0, held - 1) :]:
         if point.header.sequence == held and await offload(_is_receipted, store, point, peer.site):
             continue
-        wanted = await offload(_to_send, store, chain, point, gone, bool(links))
+        # What it holds without having signed for it may be a link alone.
+        wanted = await offload(_to_send, store, chain, point, gone, bool(links) or point.header.sequence == held)
         if wanted is None:
             links.append(point)
             continue
@@ -121,8 +122,7 @@ def _to_send(
     """Return what a peer needs for a point; None if retention has removed or moved something of it here.
 
     Args:
-        after_links: Points before it are sent without what they need: so all that this one needs, not its
-            difference to them.
+        after_links: The peer may lack what points before it need: so all that this one needs, not its difference.
     """
     if point.name in gone.points:
         return None

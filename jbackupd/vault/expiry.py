@@ -15,11 +15,12 @@ from datetime import datetime
 
 from jbackupd.codec.hashing import name_of
 from jbackupd.codec.signing import SiteSigner
-from jbackupd.format.expiry import Expiry, decode_expiry, encode_expiry, verify_expiry
+from jbackupd.format.expiry import NOT_HELD, Expiry, decode_expiry, encode_expiry, verify_expiry
 from jbackupd.model.errors import DamageError, IdentityError, RemovedError
-from jbackupd.model.ids import ObjectKind, ObjectName, ObjectRef, object_name
+from jbackupd.model.ids import ObjectKind, ObjectName, ObjectRef, SiteId, object_name
 from jbackupd.storage.durable import write_durably
 from jbackupd.vault.keyhistory import Verifiers
+from jbackupd.vault.receipts import ReceiptList
 from jbackupd.vault.store import ObjectStore
 
 FOLDER = "expiry"
@@ -96,10 +97,19 @@ def removed_points(
     Raises:
         As `expiries`.
     """
-    return {
-        point.name: Removed(point.reason, expiry.made_at)
-        for expiry in expiries(store, verifiers, lenient=lenient) for point in expiry.removed
-    }
+    found: dict[ObjectName, Removed] = {}
+    never_came: dict[ObjectName, SiteId] = {}
+    for expiry in expiries(store, verifiers, lenient=lenient):
+        for point in expiry.removed:
+            found[point.name] = Removed(point.reason, expiry.made_at)
+            if point.reason == NOT_HELD:
+                never_came[point.name] = expiry.site
+    if never_came:
+        # It came after all: a receipt is given for whole points only.
+        for _, receipt in ReceiptList(store).all():
+            if never_came.get(receipt.point) == receipt.holder:
+                found.pop(receipt.point, None)
+    return found
 
 
 def moved_packs(

@@ -1,4 +1,4 @@
-"""Scenario: a site takes a point, gives earlier ones up, removes what nobody needs, and writes sparse packs anew."""
+"""Scenarios: a site takes a point and reclaims; a site that joins after a reclaim takes what is left."""
 
 from __future__ import annotations
 
@@ -16,13 +16,17 @@ from jbackupd.engine.reclaim import expire, forget, settle_for_reclaim, sweep
 from jbackupd.engine.repack import plan_repacks, repack, survey_usage
 from jbackupd.engine.verify import verify_content, verify_objects
 from jbackupd.format.expiry import RemovedPoint
-from jbackupd.model.ids import ObjectName
+from jbackupd.model.ids import ObjectKind, ObjectName, ObjectRef
 from jbackupd.policy.retention import Candidate, Rules, decide
 from jbackupd.settings.schema import zone_of
 from jbackupd.vault.commit import Authorship
 from jbackupd.vault.expiry import moved_packs, removed_points
+from jbackupd.vault.rebuild import rebuild
+from jbackupd.vault.recovered import RecoveredKeys
+from jbackupd.vault.store import ObjectStore
 from tests.crash.local_backup import (
     DATASET,
+    FOLDER,
     SAGA,
     START,
     TENANT,
@@ -32,11 +36,13 @@ from tests.crash.local_backup import (
     restored,
     signer,
     small_packs,
+    vault_of,
     without_leftovers,
 )
 from tests.crash.memory import MemoryFiles
 from tests.crash.rig import catalog_of
-from tests.crash.states import Key, key_of
+from tests.crash.states import Key, folder_of, key_of
+from tests.crash.transfer import KYOTO, Receipted, holder_signer, sending
 from tests.support.onesite import MemorySource
 
 AUTHOR = Authorship(SAGA, 1, signer())
@@ -168,6 +174,67 @@ class Reclaim:
         report = verify_objects(town.store, town.vault.points, [DATASET])
         verify_content(town.vault, kept, report)
         assert not report.findings, f"verify found {report.findings}"
+
+
+class LateHolder:
+    """A site that joins after a reclaim takes what is left; its machine fails."""
+
+    name = "late holder"
+    uses_catalog = False
+    in_order = False
+
+    @functools.cached_property
+    def _source(self) -> tuple[Key, bytes]:
+        files = MemoryFiles()
+        seed = init(files)
+        town = Town(files, catalog_of(None))
+        for _ in range(4):
+            backup(town)
+        give_up(town)
+        remove_unneeded(town)
+        usage = survey_usage(town.vault)
+        repack(
+            town.vault, plan_repacks(town.vault, usage, below=0.9), usage, keyring=town.keyring, author=AUTHOR,
+            now=START + timedelta(days=30),
+        )
+        remove_unneeded(town)
+        backup(town)
+        return key_of(files.root), seed
+
+    def prepare(self) -> Key:
+        return key_of(MemoryFiles().root)
+
+    def open(self, files: MemoryFiles, catalog: Catalog) -> Callable[[], None]:
+        return sending(MemoryFiles(folder_of(self._source[0])), files, files.mark, count=5)
+
+    def check(self, files: MemoryFiles, catalog: Catalog, facts: Sequence[object]) -> None:
+        self._check_held(files, facts)
+        self.open(files, catalog)()
+        self._check_held(files, [*facts, *files.facts()])
+        store = ObjectStore(files, FOLDER)
+        stated = removed_points(store, {KYOTO: holder_signer().public})
+        assert 2 <= len(stated) < 5 and len(store.names(ObjectKind.POINT)) == 5
+
+    def essence(self, key: Key) -> object:
+        return without_leftovers(key)
+
+    def _check_held(self, files: MemoryFiles, facts: Sequence[object]) -> None:
+        receipted = {fact.point for fact in facts if isinstance(fact, Receipted)}
+        store = ObjectStore(files, FOLDER)
+        if not store.exists() or not store.names(ObjectKind.POINT):
+            assert not receipted, f"receipted and gone: {receipted}"
+            return
+        key_objects = [store.read(ObjectRef(ObjectKind.KEY, name)) for name in store.names(ObjectKind.KEY)]
+        catalog = catalog_of(None)
+        keys = RecoveredKeys.from_seed(self._source[1], TENANT, key_objects)
+        rebuild(store, catalog, keys, tenant=TENANT)
+        vault = vault_of(store, catalog, keys)
+        chain, stated = vault.points.chain(DATASET), removed_points(store, {KYOTO: holder_signer().public})
+        assert receipted <= {point.name for point in chain} - stated.keys(), "receipted and gone"
+        for point in chain:
+            if point.name not in stated:
+                assert restored(vault, point) == content(point.header.sequence)
+        assert not verify_objects(store, vault.points).findings
 
 
 def has_worked(files: MemoryFiles, catalog: Catalog) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from jbackupd.model.ids import ObjectKind, ObjectName, ObjectRef
 from jbackupd.vault.store import ObjectStore
 from tests.crash import reclaim as scenario
 from tests.crash.memory import MemoryFiles
-from tests.crash.reclaim import Reclaim, has_worked
+from tests.crash.reclaim import LateHolder, Reclaim, has_worked
 from tests.crash.rig import catalog_of, cut_everywhere, fail_everywhere, kill_everywhere, kill_then_cut
 from tests.crash.states import folder_of
 
@@ -43,10 +43,17 @@ def test_a_kill_costs_no_kept_point_and_the_next_run_goes_on() -> None:
     assert (score.violations, score.first) == (0, "")
 
 
+def test_a_holder_that_joins_late_and_is_killed_goes_on_and_says_nothing_untrue() -> None:
+    score = kill_everywhere(LateHolder(), every=17)
+    assert (score.violations, score.first) == (0, "")
+    assert score.states > 5
+
+
 @pytest.mark.soak
 def test_every_call_is_a_good_moment_to_die() -> None:
-    for score in (cut_everywhere(Reclaim()), kill_everywhere(Reclaim()), kill_then_cut(Reclaim(), subsets_max=8)):
-        assert (score.violations, score.first) == (0, "")
+    for made in (Reclaim(), LateHolder()):
+        for score in (cut_everywhere(made), kill_everywhere(made), kill_then_cut(made, subsets_max=8)):
+            assert (score.violations, score.first) == (0, "")
 
 
 @pytest.mark.soak
