@@ -184,6 +184,14 @@ def test_what_a_waiting_point_names_stays_under_its_name(site):
     assert names <= set(site.store.names(ObjectKind.PACK))
 
 
+def test_content_that_does_not_resemble_its_earlier_version_keeps_none_of_it_alive(tmp_path):
+    site = Site(tmp_path)
+    for day in (1, 2):
+        site.backup(MemorySource({b"scan": random.Random(day).randbytes(300_000)}, times={b"scan": day}))
+    frames = [frame for pack in site.catalog.packs() for frame in site.catalog.indexed_pack(pack).frames]
+    assert [frame.bases for frame in frames if frame.plain_length > 100_000] == [(), ()]
+
+
 def test_a_damaged_pack_is_left_as_it_is_and_told(site):
     give_up(site, 1, 2, 3)
     sweep(site)
