@@ -147,8 +147,8 @@ def freeze(frame: Frame, tenant: str, reason: str) -> None:
     from jbackupd.model.clock import SystemClock
     from jbackupd.service.holding import freeze as begin
 
-    quiet = begin(frame.settings(), TenantId(tenant), reason, SystemClock())
-    frame.emit({"tenant": tenant, "frozen": True, "reason": reason, "removal_under_way": not quiet}, lambda: None)
+    begin(frame.settings(), TenantId(tenant), reason, SystemClock())
+    frame.emit({"tenant": tenant, "frozen": True, "reason": reason}, lambda: None)
     frame.say(_("Nothing is removed of {tenant} from now on.").format(tenant=tenant))
 
 

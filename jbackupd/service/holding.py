@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jbackupd.model.clock import Clock
-from jbackupd.model.errors import BusyError, NotFoundError
+from jbackupd.model.errors import NotFoundError
 from jbackupd.model.ids import PointSelector, TenantId
 from jbackupd.service.leases import deciding
 from jbackupd.service.wiring import existing_store, point_lists
@@ -48,18 +48,9 @@ def unhold_point(settings: Settings, selector: PointSelector) -> StoredPoint:
     return point
 
 
-def freeze(settings: Settings, tenant: TenantId, reason: str, clock: Clock) -> bool:
-    """Stop all removal of a vault; durable when this returns.
-
-    Returns:
-        Whether nothing is being removed any more; else a run that is under way ends within a few objects.
-    """
+def freeze(settings: Settings, tenant: TenantId, reason: str, clock: Clock) -> None:
+    """Stop all removal of a vault; durable when this returns. A run that is under way ends within a few objects."""
     Holds(_store(settings, tenant)).freeze(Freeze(reason, clock.now()))
-    try:
-        with deciding(settings.site.state, tenant):
-            return True
-    except BusyError:
-        return False
 
 
 def unfreeze(settings: Settings, tenant: TenantId) -> None:

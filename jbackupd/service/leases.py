@@ -1,7 +1,7 @@
 """Who reads a vault, so that nothing is removed under them: locks of the kernel, which end with their process.
 
     STATE/leases/TENANT/NNNNNNNN     one empty file for each removal epoch; a reader holds the newest, shared
-    STATE/leases/TENANT/retention    held alone by whoever decides what stays: reclaim, hold, unhold, freeze
+    STATE/leases/TENANT/retention    held alone by whoever decides what stays: reclaim, hold, unhold
 
 A removal begins a new epoch and then wants the files of all earlier ones for itself. Readers of the new epoch see what
 was stated and written before it, so they need nothing of what goes; only readers from before are waited for, and a

@@ -151,24 +151,27 @@ def reclaim(
     author = author_of(site.identity, epochs)
     store = existing_store(site.files, tenant)
     points = PointList(store, site.verifiers)
+    run = _Run(site, tenant, store, points, lambda: not stopped() and Holds(store).frozen() is None)
+    run.check()
+    settle_for_reclaim(store)
+    outlook = look(site.settings, store, points, tenant, now)
+    if outlook.doubted_since is not None and not believe_clock:
+        raise _doubtful(outlook.doubted_since, now)
+    done = Reclaimed(tenant, outlook)
+    # What went before first: on a full disk it makes the room for everything else.
+    run.sweep(done)
     with deciding(site.settings.site.state, tenant):
-        run = _Run(site, tenant, store, points, lambda: not stopped() and Holds(store).frozen() is None)
+        # Again, now that nobody can hold a point or let one go meanwhile.
         run.check()
-        settle_for_reclaim(store)
-        outlook = look(site.settings, store, points, tenant, now)
-        if outlook.doubted_since is not None and not believe_clock:
-            raise _doubtful(outlook.doubted_since, now)
-        done = Reclaimed(tenant, outlook)
-        # What went before first: on a full disk it makes the room for everything else.
-        run.sweep(done)
+        done.outlook = look(site.settings, store, points, tenant, now)
         leaving = [
             RemovedPoint(each.point.header.dataset, each.point.header.sequence, each.point.name,
                          each.decision.reasons[0].value)
-            for each in outlook.leaving
+            for each in done.outlook.leaving
         ]
         with_reserve(store, lambda: expire(store, tenant, leaving, author=author, now=now))
-        done.removed = [each.point for each in outlook.leaving]
-        run.sweep(done)
+    done.removed = [each.point for each in done.outlook.leaving]
+    run.sweep(done)
     try:
         run.write_anew(done, epochs, now)
     finally:
