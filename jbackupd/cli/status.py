@@ -73,6 +73,8 @@ def _lines(zone: tzinfo, page: dict[str, Any]) -> Iterator[str]:
         yield _("held for another site: {dataset}: {point}").format(dataset=held["id"], point=_point(held["newest"]))
     for vault in page.get("retention", ()):
         yield from _retention_lines(vault)
+    for vault in page.get("soundness", ()):
+        yield from _soundness_lines(vault)
     for job in page["jobs"]:
         yield _job_line(job)
 
@@ -121,6 +123,20 @@ def _retention_lines(vault: dict[str, Any]) -> Iterator[str]:
             "{tenant}: {count} point stays although its upper bound is passed",
             "{tenant}: {count} points stay although their upper bound is passed", vault["overdue_points"],
             tenant=vault["tenant"],
+        )
+
+
+def _soundness_lines(vault: dict[str, Any]) -> Iterator[str]:
+    """Yield what somebody should see to; a vault that is whole needs no line."""
+    if vault["unsound_objects"]:
+        yield counted(
+            "{tenant}: {count} object is damaged or missing: see 'jbackupd vault repair'",
+            "{tenant}: {count} objects are damaged or missing: see 'jbackupd vault repair'", vault["unsound_objects"],
+            tenant=vault["tenant"],
+        )
+    if vault["error"] is not None:
+        yield _("{tenant}: it could not be verified: {reason}").format(
+            tenant=vault["tenant"], reason=text_of(vault["error"])
         )
 
 

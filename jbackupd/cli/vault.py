@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jbackupd.cli import reclaim
+from jbackupd.cli import reclaim, repair
 from jbackupd.cli.output import Frame, pass_frame
 from jbackupd.model.errors import NotFoundError, UsageError
 from jbackupd.model.ids import ObjectKind, TenantId
@@ -25,7 +25,7 @@ def vault() -> None:
     """Group of commands."""
 
 
-for _command in (reclaim.reclaim, reclaim.freeze, reclaim.unfreeze, reclaim.usage):
+for _command in (reclaim.reclaim, reclaim.freeze, reclaim.unfreeze, reclaim.usage, repair.repair):
     vault.add_command(_command)
 
 

@@ -63,10 +63,13 @@ class _Verdicts:
         self._known: dict[FrameId, bool] = {}
         decoder = FrameDecoder(vault.store, vault.keys, tenant=vault.tenant)
         there = vault.catalog.packs()
-        self._undecodable = frozenset(
-            frame for ref in packs if ref.name in there
-            for frame in frames_that_do_not_open(vault.catalog, decoder, ref.name)
-        )
+        self._undecodable: set[FrameId] = set()
+        for ref in packs:
+            if ref.name in there:
+                frames = list(frames_that_do_not_open(vault.catalog, decoder, ref.name))
+                # One that another pack has as well is read from there.
+                places = vault.catalog.find_frames(frames)
+                self._undecodable.update(frame for frame, place in places.items() if place.pack == ref.name)
 
     def is_lost(self, extents: Sequence[Extent]) -> bool:
         return any(self._frame_is_lost(extent) for extent in extents)

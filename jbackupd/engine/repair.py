@@ -117,37 +117,50 @@ def find_broken(store: ObjectStore, points: PointList, soundness: Soundness) -> 
 
 
 async def repair(
-    store: ObjectStore, broken: Sequence[Broken], places: Iterable[Place], *,
-    on_object: Callable[[Broken], None] = lambda _: None, offload: Offload = asyncio.to_thread,
+    store: ObjectStore, find: Callable[[], Sequence[Broken]], places: Iterable[Place], *,
+    on_bytes: Callable[[int], None] = lambda _: None, offload: Offload = asyncio.to_thread,
 ) -> Repair:
     """Take each broken object from the first place that has a sound copy; each is durable at once.
 
     Args:
+        find: Returns what is broken. Asked again when something was healed: a point that can be read again tells what
+            else is missing.
         places: In the order in which they are asked; one that fails is not asked again.
-        on_object: Called before each object.
+        on_bytes: Called with the bytes that were healed so far.
 
     Raises:
         NoSpaceError: The disk is full; what was healed stays.
     """
-    done, usable = Repair(), list(places)
-    for each in broken:
-        on_object(each)
-        for place in list(usable):
-            try:
-                data = await place.read(each.ref)
-            except (NotFoundError, DamageError):
-                continue
-            except JbackupdError as error:
-                done.failures[place.name] = error
-                usable.remove(place)
-                continue
-            try:
-                await offload(store.replace, each.ref, data)
-            except DamageError as error:
-                done.failures[place.name] = error
-                continue
-            done.healed.append(Healed(each.ref, place.name, len(data)))
-            break
-        else:
-            done.hopeless.append(each)
+    done, usable, tried = Repair(), list(places), set[ObjectRef]()
+    while broken := [each for each in await offload(find) if each.ref not in tried]:
+        tried.update(each.ref for each in broken)
+        for each in broken:
+            healed = await _heal(store, each.ref, usable, done, offload)
+            if healed is None:
+                done.hopeless.append(each)
+            else:
+                done.healed.append(healed)
+                on_bytes(sum(healed.bytes for healed in done.healed))
     return done
+
+
+async def _heal(
+    store: ObjectStore, ref: ObjectRef, usable: list[Place], done: Repair, offload: Offload
+) -> Healed | None:
+    """Take an object from the first place that has it; places that fail are no longer usable."""
+    for place in list(usable):
+        try:
+            data = await place.read(ref)
+        except (NotFoundError, DamageError):
+            continue
+        except JbackupdError as error:
+            done.failures[place.name] = error
+            usable.remove(place)
+            continue
+        try:
+            await offload(store.replace, ref, data)
+        except DamageError as error:
+            done.failures[place.name] = error
+            continue
+        return Healed(ref, place.name, len(data))
+    return None

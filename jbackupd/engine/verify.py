@@ -19,6 +19,7 @@ from jbackupd.model.errors import (
     IdentityError,
     JbackupdError,
     KeyMissingError,
+    NoSpaceError,
     StorageError,
 )
 from jbackupd.model.ids import DatasetId, ObjectKind, ObjectRef
@@ -97,7 +98,7 @@ def verify_objects(
         stopped: Asked between objects; what is left then waits for the next run.
 
     Raises:
-        StorageError: The looks cannot be remembered.
+        StorageError: With an allowance: the looks cannot be remembered, so that the next run would read the same again.
     """
     clock, report = clock or SystemClock(), VerifyReport()
     needs = needs_of(points, datasets, report)
@@ -113,12 +114,12 @@ def verify_objects(
         if soundness is not None:
             soundness.note(ref, clock.now(), size, sound=error is None)
             if clock.monotonic() - saved_at > SAVE_SECONDS:
-                soundness.save()
+                _remember(soundness, None, allowance)
                 saved_at = clock.monotonic()
         progress(report.bytes)
     report.left_objects = len(order) - report.objects
     if soundness is not None:
-        soundness.save(wanted if datasets is None else None)
+        _remember(soundness, wanted if datasets is None else None, allowance)
     report.findings += [Finding(error) for error in damaged_expiries(store)]
     known = {finding.ref for finding in report.findings}
     report.findings += [
@@ -166,6 +167,15 @@ def _looks(
             under_way.append((ref, pool.submit(look_at, store, ref)))
         for looked, result in under_way:
             yield looked, *result.result()
+
+
+def _remember(soundness: Soundness, there: set[ObjectRef] | None, allowance: Allowance | None) -> None:
+    try:
+        soundness.save(there)
+    except (StorageError, NoSpaceError):
+        # Who looks at everything may do so on a medium that cannot be written.
+        if allowance is not None:
+            raise
 
 
 def _gauge(allowance: Allowance, clock: Clock, report: VerifyReport) -> Callable[[], bool]:

@@ -105,10 +105,11 @@ class PointSelector:
     dataset: DatasetId
     sequence: int | None = None
     before: datetime | None = None
+    verified: bool = False
 
     @classmethod
     def parse(cls, text: str) -> PointSelector:
-        """Parse TENANT/DATASET[@SELECTOR]: a sequence number, `latest`, or `before:TIME` (RFC 3339).
+        """Parse TENANT/DATASET[@SELECTOR]: a sequence number, `latest`, `latest-verified`, or `before:TIME` (RFC 3339).
 
         Raises:
             UsageError: The text does not have that form.
@@ -117,6 +118,8 @@ class PointSelector:
         dataset = DatasetId.parse(name)
         if not at or selector == "latest":
             return cls(dataset)
+        if selector == "latest-verified":
+            return cls(dataset, verified=True)
         if selector.isascii() and selector.isdigit() and len(selector) < 16:
             return cls(dataset, sequence=int(selector))
         if selector.startswith("before:"):
@@ -128,6 +131,6 @@ class PointSelector:
                 return cls(dataset, before=moment)
         raise UsageError(
             "{selector!r} does not select a point",
-            "write a sequence number, latest, or before:2026-11-23T04:00+09:00",
+            "write a sequence number, latest, latest-verified, or before:2026-11-23T04:00+09:00",
             selector=selector,
         )

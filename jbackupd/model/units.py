@@ -19,6 +19,10 @@ _RATES = {"bit/s": Fraction(1, 8), "B/s": Fraction(1)} | {
     for power, prefix in enumerate("kMG", start=1)
     for unit, divisor in (("bit/s", 8), ("B/s", 1))
 }
+_SIZES = {"B": 1} | {
+    prefix + unit: base**power
+    for power, prefix in enumerate("kMGT", start=1) for unit, base in (("B", 1000), ("", 1000), ("iB", 1024))
+} | {"KiB": 1024}
 _NUMBER = re.compile(r"(\d{1,15}(?:\.\d{1,6})?) ?([A-Za-z/]*)", re.ASCII)
 _DURATION_PART = re.compile(r"(\d{1,9})([smhdw])", re.ASCII)
 _DURATION = re.compile(r"(?:\d{1,9}[smhdw])+", re.ASCII)
@@ -62,6 +66,20 @@ def parse_rate(text: str) -> int:
     if rate < 1:
         raise UsageError("{text!r} is not a rate", "write for example 512kbit/s or 10Mbit/s", text=text)
     return rate
+
+
+def parse_size(text: str) -> int:
+    """Parse a size such as 500G, 1.5TB or 200GiB into bytes; k, M, G, T are powers of 1000, with i of 1024.
+
+    Raises:
+        UsageError: The text is anything else, or less than one byte.
+    """
+    match = _NUMBER.fullmatch(text)
+    factor = _SIZES.get(match[2]) if match else None
+    size = int(Fraction(match[1]) * factor) if match and factor else 0
+    if size < 1:
+        raise UsageError("{text!r} is not a size", "write for example 500M, 20GB or 200GiB", text=text)
+    return size
 
 
 def parse_address(text: str) -> Address:

@@ -24,7 +24,9 @@ from jbackupd.runtime.news import News
 from jbackupd.runtime.offload import Offload, settled
 from jbackupd.runtime.supervisor import Supervisor
 from jbackupd.service.board import Board
+from jbackupd.service.checks import Checks
 from jbackupd.service.control import Control
+from jbackupd.service.elsewhere import Elsewhere
 from jbackupd.service.http import Page, Pages
 from jbackupd.service.jobs import JobBook
 from jbackupd.service.ledger import Ledger
@@ -167,6 +169,9 @@ class Daemon:
         Verbs(self).register(self.control)
         self._reclaims = Reclaims(live, epochs, files, self.runner, offload=offload, clock=clock, log=log)
         self._reclaims.register(self.control)
+        elsewhere = Elsewhere(live, epochs, files, self.board, self.peer_set, offload=offload, log=log)
+        self._checks = Checks(live, epochs, files, elsewhere, self.runner, offload=offload, clock=clock, log=log)
+        self._checks.register(self.control)
         self._succession = Succession(
             live, epochs, pending, files, self.board, self.peer_set, offload=offload, clock=clock, log=log
         )
@@ -194,6 +199,7 @@ class Daemon:
         await self.peer_set.follow()
         self._tasks.start("schedule", self._scheduler.run)
         self._tasks.start("reclaim", self._reclaims.run)
+        self._tasks.start("verify", self._checks.run)
         self._tasks.start("received points", self._follow_received)
         self._tasks.start("standing", self._tell_standing)
         self._notifier.ready()
@@ -234,6 +240,7 @@ class Daemon:
                 await self._tasks.stop("schedule")
                 self.runner.stopping = True
                 await self._tasks.stop("reclaim")
+                await self._tasks.stop("verify")
             await self._succession.close()
             await self.runner.stop()
             await self.peer_set.close()
@@ -341,6 +348,7 @@ class Daemon:
             last_ends={dataset: end for dataset in datasets if (end := book.last_end(str(dataset)))},
             last_results={dataset: end for dataset in datasets if (end := book.last_result(str(dataset)))},
             loaded_at=self._loaded_at, config_error=self._config_error, reclaims=dict(self._reclaims.facts),
+            checks=dict(self._checks.facts),
         )  # fmt: skip
 
     # What the runner asks.

@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 
 import jbackupd
 from jbackupd.policy.deadline import Deadline
+from jbackupd.service.checkfacts import CheckFacts
 from jbackupd.service.jobs import WITHOUT_RESULT, JobRecord
 from jbackupd.service.ledger import CopyFacts, DatasetFacts, PointFacts
 from jbackupd.service.reclaimfacts import ReclaimFacts
@@ -102,6 +103,14 @@ _RETENTION_COUNTERS: tuple[tuple[str, str, Callable[[ReclaimFacts], float]], ...
     ("reclaimed_bytes", "Bytes of objects that were removed from this vault", lambda r: r.freed_bytes),
 )
 
+_SOUNDNESS: tuple[tuple[str, str, Callable[[CheckFacts], float]], ...] = (
+    ("verify_coverage_ratio", "Part of the objects that was read and sound lately", lambda c: c.coverage.ratio),
+    ("verify_unsound_objects", "Objects that the last look found damaged or missing", lambda c: c.coverage.unsound),
+    ("verify_oldest_time_seconds", "When the object that waits longest was read; 0 if some never was",
+     lambda c: _seconds(c.coverage.oldest)),
+    ("verify_error", "1 if the last try could not look", lambda c: c.error is not None),
+)
+
 
 def render(facts: Facts, now: datetime) -> bytes:
     """Return the page. Computes for a while: call it in a thread."""
@@ -143,6 +152,7 @@ class _FactsCollector(Collector):
                 counter.add_metric([peer], of_peer(each))
             yield counter
         yield from self._retention()
+        yield from self._soundness()
         held = [((str(dataset),), _age(point, self._now)) for dataset, point in facts.held.items()]
         yield _gauge("held_point_age_seconds", "Age of the newest point held for another site", ["dataset"], held)
 
@@ -155,6 +165,17 @@ class _FactsCollector(Collector):
             for tenant, each in vaults.items():
                 counter.add_metric([tenant], of_vault(each))
             yield counter
+
+    def _soundness(self) -> Iterator[Metric]:
+        vaults = self._facts.checks
+        for name, text, of_vault in _SOUNDNESS:
+            yield _gauge(name, text, ["tenant"], [((tenant,), of_vault(each)) for tenant, each in vaults.items()])
+        healed = CounterMetricFamily(
+            "jbackupd_healed_objects", "Objects that were taken again from a peer since the start", labels=["tenant"]
+        )
+        for tenant, each in vaults.items():
+            healed.add_metric([tenant], each.healed_objects)
+        yield healed
 
     def _row(self, dataset: Dataset) -> _Row:
         facts, id_ = self._facts, dataset.id

@@ -11,11 +11,13 @@ import jbackupd
 from jbackupd.model.errors import JbackupdError
 from jbackupd.model.ids import DatasetId, SiteId, TenantId
 from jbackupd.policy.deadline import Deadline, deadline_of, worst
+from jbackupd.service.checkfacts import CheckFacts
 from jbackupd.service.jobs import JobRecord
 from jbackupd.service.ledger import CopyFacts, DatasetFacts, PointFacts
 from jbackupd.service.queue import QueueState
 from jbackupd.service.reclaimfacts import ReclaimFacts
 from jbackupd.settings.schema import Dataset, Settings
+from jbackupd.vault.soundness import Coverage
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Facts:
         last_results: The last job of each dataset that brought a point.
         config_error: Why the configuration of the last reload was not taken.
         reclaims: How retention stands in the vaults that have one.
+        checks: How sound every vault is, held ones too.
     """
 
     settings: Settings
@@ -60,6 +63,7 @@ class Facts:
     loaded_at: datetime | None = None
     config_error: JbackupdError | None = None
     reclaims: Mapping[TenantId, ReclaimFacts] = field(default_factory=dict)
+    checks: Mapping[TenantId, CheckFacts] = field(default_factory=dict)
 
     def queue_bytes(self, peer: SiteId) -> int:
         """Return what waits for a peer, in bytes."""
@@ -82,6 +86,7 @@ def status_document(facts: Facts, now: datetime) -> dict[str, Any]:
         "peers": [_peer(facts, peer.id) for peer in facts.settings.peers],
         "jobs": list(facts.jobs),
         "retention": [_retention(tenant, known) for tenant, known in sorted(facts.reclaims.items())],
+        "soundness": [_soundness(tenant, known) for tenant, known in sorted(facts.checks.items())],
     }
 
 
@@ -142,6 +147,21 @@ def _retention(tenant: TenantId, known: ReclaimFacts) -> dict[str, Any]:
         "tenant": tenant, "last_run": _time(known.last_run), "next_run": _time(known.next_run),
         "error": _error(known.error), "frozen": known.frozen, "removed_points": known.removed_points,
         "freed_bytes": known.freed_bytes, "held_points": known.held_points, "overdue_points": known.overdue_points,
+    }
+
+
+def _soundness(tenant: TenantId, known: CheckFacts) -> dict[str, Any]:
+    return {
+        "tenant": tenant, "last_look": _time(known.last_look), "next_run": _time(known.next_run),
+        "error": _error(known.error), "healed_objects": known.healed_objects, **coverage_document(known.coverage),
+    }
+
+
+def coverage_document(coverage: Coverage) -> dict[str, Any]:
+    """Return how much was verified lately, for machines."""
+    return {
+        "objects": coverage.objects, "recent_objects": coverage.recent, "coverage": round(coverage.ratio, 4),
+        "unsound_objects": coverage.unsound, "never_read_objects": coverage.never, "oldest": _time(coverage.oldest),
     }
 
 

@@ -339,6 +339,16 @@ class Reclaim(Table):
     )
 
 
+class Verify(Table):
+    """[verify]: reading what is stored again and again, so that damage is found while another site has a copy."""
+
+    schedule: When = Field(default=Schedule.parse("daily 01:30"), description="When the daemon reads a part of it")
+    cover: Duration = Field(default=timedelta(days=30), description="Within this time everything is read once")
+    repair: bool = Field(
+        default=True, description="Take what is damaged or missing again from the other sites, unasked"
+    )
+
+
 class Log(Table):
     """[log]: how the daemon writes what it does."""
 
@@ -367,6 +377,7 @@ class Settings(Table):
     desk: Desk = Field(default=Desk(), description="The minimal service after a recovery")
     metrics: Metrics | None = Field(default=None, description="Numbers for Prometheus")
     reclaim: Reclaim = Field(default=Reclaim(), description="Removing what retention has given up")
+    verify: Verify = Field(default=Verify(), description="Reading what is stored again and again")
     log: Log = Field(default=Log(), description="How the daemon writes what it does")
 
     def dataset(self, wanted: DatasetId) -> Dataset | None:

@@ -20,6 +20,7 @@ from jbackupd.model.ids import ObjectKind, ObjectName, ObjectRef, TenantId
 from jbackupd.vault.decoding import SessionKeys
 from jbackupd.vault.erased import moved_here
 from jbackupd.vault.expiry import moved_packs
+from jbackupd.vault.soundness import Soundness
 from jbackupd.vault.store import ObjectStore
 
 FEW_PACKS = 64
@@ -62,20 +63,27 @@ def reconcile(
     forgotten = known.keys() - present
     catalog.forget_packs(forgotten)
     unknown = present - known.keys()
+    # Learned last: a frame that lies in a sound pack as well is read from there.
+    unsound = {ref.name for ref in Soundness(store).unsound(ObjectKind.PACK)}
     scan = _Scan(store, keys, tenant)
     known_indexes = {index for index in known.values() if index is not None}
     indexes = store.names(ObjectKind.INDEX)
     catalog.forget_indexes(known_indexes.difference(indexes))
     if with_chunks:
         # Each pack with its chunks at once: a run that is killed in between leaves no pack known without them.
-        _learn_trailers(catalog, scan, sorted(unknown))
+        _learn_trailers(catalog, scan, sorted(unknown, key=lambda name: (name in unsound, name)))
     learned = set(catalog.packs())
+    late: list[tuple[IndexedPack, ObjectName]] = []
     for name in indexes:
         if name not in known_indexes:
             packs = [pack for pack in scan.index(name) if pack.name in present]
-            catalog.add_packs([pack for pack in packs if pack.name not in learned], indexed=name)
+            new = [pack for pack in packs if pack.name not in learned]
+            catalog.add_packs([pack for pack in new if pack.name not in unsound], indexed=name)
+            late += [(pack, name) for pack in new if pack.name in unsound]
             catalog.note_indexed([pack.name for pack in packs if pack.name in learned], name)
             learned.update(pack.name for pack in packs)
+    for pack, name in late:
+        catalog.add_packs([pack], indexed=name)
     if not with_chunks:
         _learn_trailers(catalog, scan, sorted(unknown - learned))
     return Reconciliation(len(forgotten), len(unknown), scan.closed, tuple(scan.damaged))

@@ -56,6 +56,14 @@ class Coverage:
     never: int = 0
     oldest: datetime | None = None
 
+    def joined(self, other: Coverage) -> Coverage:
+        """Return the coverage of two vaults together."""
+        known = [oldest for oldest in (self.oldest, other.oldest) if oldest is not None]
+        return Coverage(
+            self.objects + other.objects, self.recent + other.recent, self.unsound + other.unsound,
+            self.never + other.never, None if self.never or other.never else min(known, default=None),
+        )
+
     @property
     def ratio(self) -> float:
         """The part that was read and sound; 1 for an empty vault."""
@@ -74,6 +82,12 @@ class Soundness:
         return {
             ref for ref, look in self._looks.items() if not look.sound and (kind is None or ref.kind is kind)
         }
+
+    @property
+    def newest(self) -> datetime | None:
+        """When an object was last looked at."""
+        newest = max((look.at for look in self._looks.values()), default=None)
+        return None if newest is None else datetime.fromtimestamp(newest, UTC)
 
     def is_sound(self, ref: ObjectRef) -> bool:
         """Tell whether an object was read whole and found to be what its name says."""

@@ -32,12 +32,13 @@ from jbackupd.model.ids import (
     TenantId,
 )
 from jbackupd.model.records import Extent, TreeEntry
-from jbackupd.vault.erased import explained
-from jbackupd.vault.expiry import removed_error, removed_points
+from jbackupd.vault.erased import destroyed_objects, explained
+from jbackupd.vault.expiry import removed_error, removed_points, where_now
 from jbackupd.vault.keyring import KeySource
 from jbackupd.vault.needs import Needs
 from jbackupd.vault.reader import FrameReader
 from jbackupd.vault.reading import Reading
+from jbackupd.vault.soundness import Soundness
 from jbackupd.vault.store import ObjectStore
 
 
@@ -133,6 +134,10 @@ class PointList:
             raise NotFoundError(
                 "{dataset} has no point", "take one with 'jbackupd backup {dataset}'", dataset=selector.dataset
             )
+        if selector.verified:
+            raise NotFoundError(
+                "no point of {dataset} was verified whole", "run 'jbackupd verify' first", dataset=selector.dataset
+            )
         raise NotFoundError(
             "{dataset} has no such point", "its points are {first} to {last}; see 'jbackupd points list'",
             dataset=selector.dataset, first=points[0].header.sequence, last=points[-1].header.sequence,
@@ -146,10 +151,20 @@ class PointList:
                 if point.name in removed:
                     raise removed_error(point.label, removed[point.name])
             return found
-        return [
+        found = [
             point for point in points
             if point.name not in removed and (selector.before is None or point.header.taken_at < selector.before)
         ]
+        return self._newest_verified(found) if selector.verified else found
+
+    def _newest_verified(self, points: list[StoredPoint]) -> list[StoredPoint]:
+        """Return the last of the points of which every object was read whole and found sound; empty if there is none."""
+        soundness, gone = Soundness(self.store), destroyed_objects(self.store, self.verifiers)
+        for point in reversed(points):
+            needed = where_now(self.store, self.needed(point.header.dataset, point.header.sequence)) - gone
+            if all(map(soundness.is_sound, (ObjectRef(ObjectKind.POINT, point.name), *needed))):
+                return [point]
+        return []
 
     def _is_newest(self, chosen: StoredPoint, points: list[StoredPoint]) -> bool:
         """Tell whether no damaged point can lie between a chosen one and the next readable one, or the end."""

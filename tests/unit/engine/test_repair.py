@@ -8,8 +8,8 @@ import pytest
 from jbackupd.engine.affected import affected_files
 from jbackupd.engine.repair import Broken, FolderPlace, Repair, find_broken, repair
 from jbackupd.engine.verify import Allowance, VerifyReport, verify_content, verify_objects
-from jbackupd.model.errors import DamageError, JbackupdError, NoSpaceError, PeerError
-from jbackupd.model.ids import ObjectKind, ObjectRef
+from jbackupd.model.errors import DamageError, JbackupdError, NoSpaceError, NotFoundError, PeerError
+from jbackupd.model.ids import ObjectKind, ObjectRef, PointSelector
 from jbackupd.storage.files import PosixFiles
 from jbackupd.vault.rebuild import reconcile
 from jbackupd.vault.soundness import Soundness
@@ -68,7 +68,7 @@ def broken(site: Site) -> list[Broken]:
 
 
 def repaired(site: Site, *places: object) -> Repair:
-    return asyncio.run(repair(site.store, broken(site), places))
+    return asyncio.run(repair(site.store, lambda: broken(site), places))
 
 
 def test_what_waits_longest_is_looked_at_first_until_all_was(site):
@@ -76,7 +76,7 @@ def test_what_waits_longest_is_looked_at_first_until_all_was(site):
     looked, runs = 0, 0
     while looked < len(everything):
         report = verified(site, allowance=Allowance(bytes=1))
-        assert report.findings == [] and 0 < report.objects
+        assert report.findings == [] and report.objects > 0
         assert report.objects + report.left_objects == len(everything)
         looked, runs = looked + report.objects, runs + 1
         site.clock.advance(60)
@@ -84,6 +84,22 @@ def test_what_waits_longest_is_looked_at_first_until_all_was(site):
     assert runs > 1
     coverage = Soundness(site.store).coverage(everything, since=site.clock.now().replace(year=2000))
     assert coverage.ratio == 1.0 and coverage.never == 0 and coverage.oldest is not None
+
+
+def test_the_newest_point_that_was_read_whole_can_be_asked_for(site):
+    wanted = PointSelector.parse("imari/juki@latest-verified")
+    with pytest.raises(NotFoundError, match="verified"):
+        site.vault.points.find(wanted)
+    verified(site)
+    assert site.vault.points.find(wanted).header.sequence == 2
+    site.backup(MemorySource(FILES | {b"office/c": b"newer"}))
+    assert site.vault.points.find(wanted).header.sequence == 2
+    verified(site)
+    assert site.vault.points.find(wanted).header.sequence == 3
+    added = site.vault.points.needed(DATASET, 3) - site.vault.points.needed(DATASET, 2)
+    flip(site, max((ref for ref in added if ref.kind is ObjectKind.PACK), key=site.store.size))
+    verified(site)
+    assert site.vault.points.find(wanted).header.sequence == 2
 
 
 def test_time_is_an_allowance_too_and_one_object_is_always_looked_at(site):
@@ -131,6 +147,18 @@ def test_a_point_of_which_only_its_successor_tells_is_found_missing(site, copy):
     site.open_vault()
     assert [(each.ref, each.points) for each in broken(site)] == [(ref, ("imari/juki@1",))]
     assert repaired(site, FolderPlace(copy, name="usb")).hopeless == []
+
+
+def test_a_healed_point_tells_what_else_is_missing(site, copy):
+    newest = ObjectRef(ObjectKind.POINT, site.vault.points.chain(DATASET)[1].name)
+    needed = site.vault.points.needed(DATASET, 2) - site.vault.points.needed(DATASET, 1)
+    gone = max((ref for ref in needed if ref.kind is ObjectKind.PACK), key=site.store.size)
+    flip(site, newest)
+    path_of(site, gone).unlink()
+    site.open_vault()
+    verified(site)
+    assert [each.ref for each in broken(site)] == [newest]
+    assert {each.ref for each in repaired(site, FolderPlace(copy, name="usb")).healed} == {newest, gone}
 
 
 class Lying:
@@ -220,6 +248,12 @@ def test_the_next_run_stores_again_what_is_damaged_and_heals_what_is_cut_the_sam
     site.catalog.clear()
     reconcile(site.store, site.catalog, site.keyring, tenant=TENANT)
     assert [frame.id for frame in site.catalog.indexed_pack(pack.name).frames] == [frame.id for frame in frames]
+    # Read from the sound copy, whichever way a catalog came to be.
+    for with_chunks in (True, False):
+        site.catalog.clear()
+        reconcile(site.store, site.catalog, site.keyring, tenant=TENANT, with_chunks=with_chunks)
+        assert site.content(1)[b"large"] == FILES[b"large"]
+        assert list(affected_files(site.vault, [pack], site.vault.points.listed(DATASET))) == []
 
 
 def test_errors_of_a_place_are_typed(site, tmp_path):
