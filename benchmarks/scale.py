@@ -18,7 +18,7 @@ from benchmarks.child import Ran, run
 from benchmarks.machine import busy_line, machine_line
 from benchmarks.programs import Jbackupd, Program, Restic
 
-WORKS = ("first", "unchanged", "changed", "restore-some", "restore", "verify", "rebuild")
+WORKS = ("first", "unchanged", "changed", "restore-some", "restore", "verify", "reclaim", "rebuild")
 FILES_PER_FOLDER = 50
 
 

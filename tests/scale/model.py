@@ -24,7 +24,11 @@ import jbackupd.vault.writer as writer
 from jbackupd.catalog.database import Catalog, discard
 from jbackupd.codec.signing import SiteSigner
 from jbackupd.engine.backup import run_backup
+from jbackupd.engine.reclaim import expire, forget, remove, settle_for_reclaim
+from jbackupd.engine.reclaimplan import find_garbage
+from jbackupd.engine.repack import plan_repacks, repack, survey_usage
 from jbackupd.engine.verify import verify_content, verify_objects
+from jbackupd.format.expiry import RemovedPoint
 from jbackupd.model.clock import ManualClock
 from jbackupd.model.ids import DatasetId, ObjectKind, SiteId, TenantId
 from jbackupd.model.records import EntryType
@@ -157,6 +161,26 @@ class Model:
         assert not report.findings, report.findings[0]
         return {"files": report.files, "objects": report.objects}
 
+    def reclaim(self) -> dict[str, int]:
+        """Give up all points but the newest, remove what only they needed, write sparse packs anew and remove those."""
+        with self.vault() as vault:
+            chain, now = vault.points.chain(DATASET), self.clock.now()
+            removed = [RemovedPoint(DATASET, point.header.sequence, point.name, "not-kept") for point in chain[:-1]]
+            expire(self.store, TENANT, removed, author=self.author, now=now)
+            freed = self._sweep(vault)
+            usage = survey_usage(vault)
+            planned = plan_repacks(vault, usage, below=0.995)
+            done, damaged = repack(vault, planned, usage, keyring=self.keyring, author=self.author, now=now)
+            assert not damaged
+            freed += self._sweep(vault)
+        return {"bytes": freed, "repacked": sum(len(each.packs) for each in done)}
+
+    def _sweep(self, vault: Vault) -> int:
+        settle_for_reclaim(self.store)
+        garbage = find_garbage(self.store, vault.points, vault.points.verifiers)
+        forget(vault.catalog, garbage)
+        return remove(self.store, garbage).bytes
+
     def rebuild(self) -> dict[str, int]:
         """Make the catalog anew."""
         discard(self.catalog_path)
@@ -185,6 +209,7 @@ def main() -> None:
         "restore-some": lambda: model.restore(b"d00000001", b"d00000100", b"large-000000"),
         "restore": model.restore,
         "verify": model.verify,
+        "reclaim": model.reclaim,
         "rebuild": model.rebuild,
     }
     begun = time.monotonic()
