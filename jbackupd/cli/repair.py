@@ -92,7 +92,8 @@ def _repair_from_folder(
     from jbackupd.engine.repair import repair as run
     from jbackupd.model.clock import SystemClock
     from jbackupd.service.leases import reading
-    from jbackupd.service.repairing import broken_objects, folder_place, note_healed, repaired_document, stores_of
+    from jbackupd.service.repairing import broken_objects, folder_place, note_healed, repaired_document
+    from jbackupd.service.verifying import stores_of
 
     store, _points = stores_of(settings, tenant)
     place = folder_place(folder, tenant)

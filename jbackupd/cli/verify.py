@@ -99,7 +99,7 @@ def _allowance(budget: str, vaults: int) -> Allowance:
 
 def _coverage(settings: Settings, tenant: TenantId) -> Coverage:
     from jbackupd.model.clock import SystemClock
-    from jbackupd.service.repairing import standing
+    from jbackupd.service.verifying import standing
 
     return standing(settings, tenant, SystemClock().now()).coverage
 
@@ -116,7 +116,7 @@ def _add(total: VerifyReport, report: VerifyReport) -> None:
 
 
 def _document(report: VerifyReport, covered: Coverage, *, full: bool) -> dict[str, Any]:
-    from jbackupd.service.status import coverage_document
+    from jbackupd.service.checkfacts import coverage_document
 
     return coverage_document(covered) | {
         "full": full,

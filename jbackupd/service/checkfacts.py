@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from jbackupd.model.errors import JbackupdError
 from jbackupd.vault.soundness import Coverage
@@ -25,3 +26,13 @@ class CheckFacts:
     next_run: datetime | None = None
     error: JbackupdError | None = None
     healed_objects: int = 0
+
+
+def coverage_document(coverage: Coverage) -> dict[str, Any]:
+    """Return how much was verified lately, for machines."""
+    oldest = coverage.oldest
+    return {
+        "objects": coverage.objects, "recent_objects": coverage.recent, "coverage": round(coverage.ratio, 4),
+        "unsound_objects": coverage.unsound, "never_read_objects": coverage.never,
+        "oldest": None if oldest is None else oldest.isoformat(timespec="seconds").replace("+00:00", "Z"),
+    }

@@ -21,8 +21,9 @@ from jbackupd.service.elsewhere import Elsewhere
 from jbackupd.service.leases import reading
 from jbackupd.service.live import Live
 from jbackupd.service.log import Log
-from jbackupd.service.repairing import broken_objects, note_healed, repaired_document, roll, share_of_run, standing
+from jbackupd.service.repairing import broken_objects, note_healed, repaired_document
 from jbackupd.service.runner import Runner
+from jbackupd.service.verifying import roll, share_of_run, standing
 from jbackupd.service.wiring import store_of, tenants_here
 from jbackupd.storage.files import PosixFiles
 from jbackupd.vault.soundness import Coverage

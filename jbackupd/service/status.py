@@ -11,13 +11,12 @@ import jbackupd
 from jbackupd.model.errors import JbackupdError
 from jbackupd.model.ids import DatasetId, SiteId, TenantId
 from jbackupd.policy.deadline import Deadline, deadline_of, worst
-from jbackupd.service.checkfacts import CheckFacts
+from jbackupd.service.checkfacts import CheckFacts, coverage_document
 from jbackupd.service.jobs import JobRecord
 from jbackupd.service.ledger import CopyFacts, DatasetFacts, PointFacts
 from jbackupd.service.queue import QueueState
 from jbackupd.service.reclaimfacts import ReclaimFacts
 from jbackupd.settings.schema import Dataset, Settings
-from jbackupd.vault.soundness import Coverage
 
 
 @dataclass(frozen=True)
@@ -154,14 +153,6 @@ def _soundness(tenant: TenantId, known: CheckFacts) -> dict[str, Any]:
     return {
         "tenant": tenant, "last_look": _time(known.last_look), "next_run": _time(known.next_run),
         "error": _error(known.error), "healed_objects": known.healed_objects, **coverage_document(known.coverage),
-    }
-
-
-def coverage_document(coverage: Coverage) -> dict[str, Any]:
-    """Return how much was verified lately, for machines."""
-    return {
-        "objects": coverage.objects, "recent_objects": coverage.recent, "coverage": round(coverage.ratio, 4),
-        "unsound_objects": coverage.unsound, "never_read_objects": coverage.never, "oldest": _time(coverage.oldest),
     }
 
 

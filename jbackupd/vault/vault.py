@@ -158,7 +158,7 @@ class PointList:
         return self._newest_verified(found) if selector.verified else found
 
     def _newest_verified(self, points: list[StoredPoint]) -> list[StoredPoint]:
-        """Return the last of the points of which every object was read whole and found sound; empty if there is none."""
+        """Return the last of the points of which every object was read whole and found sound; or nothing."""
         soundness, gone = Soundness(self.store), destroyed_objects(self.store, self.verifiers)
         for point in reversed(points):
             needed = where_now(self.store, self.needed(point.header.dataset, point.header.sequence)) - gone
