@@ -131,6 +131,8 @@ async def repair(
     Raises:
         NoSpaceError: The disk is full; what was healed stays.
     """
+    # A repair that was killed may have left a name that is not durable: nothing is sound before it is.
+    await offload(store.settle_all)
     done, usable, tried = Repair(), list(places), set[ObjectRef]()
     while broken := [each for each in await offload(find) if each.ref not in tried]:
         tried.update(each.ref for each in broken)
