@@ -109,7 +109,7 @@ def find_broken(store: ObjectStore, points: PointList, soundness: Soundness) -> 
     What nobody has looked at is not found: that is verify's work.
     """
     needs = needs_of(points, None, VerifyReport())
-    wanted = wanted_of(store, points, needs)
+    wanted = wanted_of(store, points, needs, soundness=soundness)
     suspects = {ref for ref in wanted if not store.has(ref)} | (soundness.unsound() & wanted)
     suspects |= {ref for ref in wanted if ref.name in points.damaged}
     broken = ((ref, look_at(store, ref)[1]) for ref in sorted(suspects))

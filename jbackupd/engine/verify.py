@@ -102,7 +102,7 @@ def verify_objects(
     """
     clock, report = clock or SystemClock(), VerifyReport()
     needs = needs_of(points, datasets, report)
-    wanted = wanted_of(store, points, needs, datasets)
+    wanted = wanted_of(store, points, needs, datasets, soundness)
     order = sorted(wanted) if soundness is None or allowance is None else soundness.oldest_first(wanted)
     goes_on = _gauge(allowance or Allowance(), clock, report)
     saved_at = clock.monotonic()
@@ -130,16 +130,19 @@ def verify_objects(
 
 
 def wanted_of(
-    store: ObjectStore, points: PointList, needs: Needs, datasets: Iterable[DatasetId] | None = None
+    store: ObjectStore, points: PointList, needs: Needs, datasets: Iterable[DatasetId] | None = None,
+    soundness: Soundness | None = None,
 ) -> set[ObjectRef]:
     """Return the objects that must be there and sound: those that points need, and all others that are there.
 
     Args:
         datasets: Only what these need, and their points.
+        soundness: Remembers the points that were there: nothing ever removes one, and nobody else misses the newest.
     """
     # What was destroyed or moved on purpose is not missing; points name it still.
     wanted = where_now(store, needs.spans) - destroyed_objects(store, points.verifiers)
     if datasets is None:
+        wanted |= soundness.known(ObjectKind.POINT) if soundness is not None else set()
         return wanted | {ObjectRef(kind, name) for kind in ObjectKind for name in store.names(kind)}
     return wanted | {ObjectRef(ObjectKind.POINT, p.name) for dataset in datasets for p in points.listed(dataset)}
 

@@ -46,8 +46,8 @@ def stores_of(settings: Settings, tenant: TenantId) -> tuple[ObjectStore, PointL
 def standing(settings: Settings, tenant: TenantId, now: datetime) -> Standing:
     """Return how sound a vault is. Blocks: asks for the length of every object."""
     store, points = stores_of(settings, tenant)
-    wanted = wanted_of(store, points, needs_of(points, None, VerifyReport()))
     soundness = Soundness(store)
+    wanted = wanted_of(store, points, needs_of(points, None, VerifyReport()), soundness=soundness)
     there = [ref for ref in wanted if store.has(ref)]
     return Standing(
         soundness.coverage(wanted, now - settings.verify.cover), soundness.newest, sum(map(store.size, there))

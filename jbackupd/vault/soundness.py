@@ -89,6 +89,10 @@ class Soundness:
         newest = max((look.at for look in self._looks.values()), default=None)
         return None if newest is None else datetime.fromtimestamp(newest, UTC)
 
+    def known(self, kind: ObjectKind) -> set[ObjectRef]:
+        """Return the objects of a kind that were ever looked at."""
+        return {ref for ref in self._looks if ref.kind is kind}
+
     def is_sound(self, ref: ObjectRef) -> bool:
         """Tell whether an object was read whole and found to be what its name says."""
         look = self._looks.get(ref)

@@ -8,7 +8,14 @@ from collections.abc import Iterable
 
 from jbackupd.codec.hashing import name_of
 from jbackupd.format.header import HEADER_BYTES, check_header
-from jbackupd.model.errors import DamageError, FormatError, JbackupdError, MissingObjectError, NotFoundError
+from jbackupd.model.errors import (
+    DamageError,
+    FormatError,
+    JbackupdError,
+    MissingObjectError,
+    NotFoundError,
+    StorageError,
+)
 from jbackupd.model.ids import ObjectKind, ObjectName, ObjectRef, object_name
 from jbackupd.storage.durable import rename_durably, write_durably
 from jbackupd.storage.files import Files
@@ -57,8 +64,7 @@ class ObjectStore:
             self.files.sync_folder(posixpath.dirname(self.path(ref)))
         else:
             self._make_spread_folder(ref)
-            temporary = posixpath.join(self.folder, "tmp", f"{ref.name.hex()}.{secrets.token_hex(4)}")
-            write_durably(self.files, self.path(ref), data, temporary=temporary)
+            write_durably(self.files, self.path(ref), data, temporary=self._temporary(ref))
         return ref.name
 
     def adopt(self, ref: ObjectRef, synced_path: str) -> None:
@@ -69,8 +75,8 @@ class ObjectStore:
     def replace(self, ref: ObjectRef, data: bytes) -> None:
         """Put an object that is missing or damaged in its place again; durable when this returns.
 
-        The damaged file is kept in the folder `quarantine`: it may tell what happened. A crash between the two renames
-        leaves the object missing, and the next repair goes on from there.
+        The damaged bytes, as far as they can be read, are kept in the folder `quarantine`: they may tell what happened.
+        At no instant is its place empty: of a newest point, nobody else would know that it is missing.
 
         Args:
             data: Its bytes.
@@ -82,15 +88,10 @@ class ObjectStore:
         if name_of(data) != ref.name:
             raise DamageError("{object} is damaged: its bytes do not hash to its name", _REPAIR, object=ref)
         check_header(data[:HEADER_BYTES], ref.kind)
-        if not self.has(ref):
-            self.put(ref.kind, data)
-            return
-        new = posixpath.join(self.folder, "tmp", f"{ref.name.hex()}.{secrets.token_hex(4)}")
-        aside = posixpath.join(self.folder, QUARANTINE, f"{ref.kind.name.lower()}-{ref.name.hex()}")
-        self.files.make_folder(posixpath.dirname(aside))
-        write_durably(self.files, new, data, temporary=f"{new}.part")
-        rename_durably(self.files, self.path(ref), aside)
-        rename_durably(self.files, new, self.path(ref))
+        if self.has(ref):
+            self._keep_damaged(ref)
+        self._make_spread_folder(ref)
+        write_durably(self.files, self.path(ref), data, temporary=self._temporary(ref))
 
     def remove(self, refs: Iterable[ObjectRef]) -> None:
         """Remove objects that nobody needs; durable when this returns. What is gone already is passed over."""
@@ -190,6 +191,18 @@ class ObjectStore:
         for name in left:
             self.files.remove(posixpath.join(folder, name))
         return len(left)
+
+    def _keep_damaged(self, ref: ObjectRef) -> None:
+        try:
+            data = self.files.read(self.path(ref))
+        except StorageError:
+            return  # not a byte of it comes off the disk any more
+        aside = posixpath.join(self.folder, QUARANTINE, f"{ref.kind.name.lower()}-{ref.name.hex()}")
+        self.files.make_folder(posixpath.dirname(aside))
+        write_durably(self.files, aside, data, temporary=self._temporary(ref))
+
+    def _temporary(self, ref: ObjectRef) -> str:
+        return posixpath.join(self.folder, "tmp", f"{ref.name.hex()}.{secrets.token_hex(4)}")
 
     def _make_spread_folder(self, ref: ObjectRef) -> None:
         if ref.kind is ObjectKind.PACK:

@@ -10,6 +10,7 @@ from tests.crash.mutants import MUTANTS
 from tests.crash.reading_mutants import READING_MUTANTS
 from tests.crash.reclaim import Reclaim
 from tests.crash.recovery import Recovery
+from tests.crash.repair import Repairing
 from tests.crash.rig import Score, cut_everywhere, kill_everywhere, kill_then_cut
 from tests.crash.transfer import Transfer
 
@@ -23,7 +24,7 @@ def main() -> None:
     print("| code | history | states | recoveries | violations | seconds |\n|---|---|---:|---:|---:|---:|")
     for scenario in (
         LocalBackup(0), LocalBackup(1), Transfer(0), Transfer(1), Recovery(), RaiseEpochs(), Audit(), OpenSessions(),
-        Append(), Founding(), ChangeRecovery(), Reclaim(),
+        Append(), Founding(), ChangeRecovery(), Reclaim(), Repairing(),
     ):
         for sweep in (cut_everywhere, kill_everywhere, kill_then_cut):
             begun = time.monotonic()

@@ -17,7 +17,7 @@ def test_a_power_cut_leaves_nothing_worse() -> None:
 
 
 def test_a_kill_leaves_nothing_worse() -> None:
-    for score in (kill_everywhere(Repairing()), kill_then_cut(Repairing(), every=7, subsets_max=8)):
+    for score in (kill_everywhere(Repairing()), kill_then_cut(Repairing(), subsets_max=16)):
         assert (score.violations, score.first) == (0, "")
 
 
@@ -38,5 +38,5 @@ def test_a_repair_whose_names_are_not_durable_is_seen(monkeypatch: pytest.Monkey
     def rename(files: Files, source: str, target: str) -> None:
         files.rename(source, target)
 
-    monkeypatch.setattr("jbackupd.vault.store.rename_durably", rename)
+    monkeypatch.setattr("jbackupd.storage.durable.rename_durably", rename)
     assert cut_everywhere(Repairing(), enough=1).violations > 0

@@ -162,6 +162,16 @@ def test_a_healed_point_tells_what_else_is_missing(site, copy):
     assert {each.ref for each in repaired(site, FolderPlace(copy, name="usb")).healed} == {newest, gone}
 
 
+def test_a_newest_point_that_was_seen_once_is_missed(site, copy):
+    verified(site)
+    newest = ObjectRef(ObjectKind.POINT, site.vault.points.chain(DATASET)[1].name)
+    path_of(site, newest).unlink()
+    site.open_vault()
+    assert [finding.ref for finding in verified(site).findings] == [newest]
+    assert [each.ref for each in repaired(site, FolderPlace(copy, name="usb")).healed] == [newest]
+    assert len(site.vault.points.chain(DATASET)) == 2
+
+
 class Lying:
     name = "lying"
 
