@@ -54,7 +54,7 @@ from jbackupd.model.texts import _
 T = TypeVar("T")
 CACHE_BYTES = 96 * 1024 * 1024
 DEPTH_MAX = 64
-"""No encoder goes beyond 24 frames in a closure."""
+"""No encoder goes beyond eight."""
 
 
 class Vault:

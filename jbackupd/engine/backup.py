@@ -30,7 +30,7 @@ class BackupResult:
     """A committed point and what it took.
 
     Attributes:
-        new_object_bytes: What any peer that holds the predecessor has to receive.
+        new_object_bytes: What a peer that holds all points up to now has to receive.
     """
 
     name: ObjectName

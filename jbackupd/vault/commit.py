@@ -66,7 +66,7 @@ def commit_point(
     )
     data = encode_point(header, seal_body(sealer, body), author.signer)
     name = vault.store.put(ObjectKind.POINT, data)
-    new = set(header.added) - _held_for_others(vault, header, session)
+    new = set(header.added) - _listed_before(vault, header, session)
     return Committed(name, header, len(data) + sum(vault.store.size(ref) for ref in new))
 
 
@@ -98,16 +98,13 @@ def _moved(vault: Vault) -> set[ObjectName]:
     return {new for pack in moved.keys() & named for new in moved[pack]}
 
 
-def _held_for_others(vault: Vault, header: PointHeader, session: Session) -> set[ObjectRef]:
-    """Return what points of other datasets need; looked at only if the point shares packs with earlier ones."""
+def _listed_before(vault: Vault, header: PointHeader, session: Session) -> set[ObjectRef]:
+    """Return what earlier points of any dataset brought; looked at only if the point shares packs with such points."""
     added = {ref.name for ref in header.added if ref.kind is ObjectKind.PACK}
     if vault.catalog.sessions_of(added) <= {session.session_id}:
         return set()
-    held: set[ObjectRef] = set()
-    for other in vault.points.datasets():
-        if other != header.dataset:
-            held |= vault.points.needed(other, len(vault.points.chain(other)))
-    return held
+    listed = (point for dataset in vault.points.datasets() for point in vault.points.listed(dataset))
+    return {ref for point in listed if point.header.point_id != header.point_id for ref in point.header.added}
 
 
 def _write_index(vault: Vault, packs: Collection[ObjectName], session: Session) -> None:

@@ -20,12 +20,12 @@ from jbackupd.vault.schedule import Schedule
 from jbackupd.vault.store import ObjectStore
 
 CACHE_BYTES = 64 * 1024 * 1024
-"""As much as the closure of one frame may need; a day's frames need their neighbours again at once."""
+"""Half of the widest closure, whose frames are then decoded 1.7 times; a day's frames share theirs."""
 READ_AHEAD = 2
 AHEAD_BYTES = 16 * 1024 * 1024
 """Plaintext that may be decoded before it is asked for, for all readings together: four large frames."""
 DEPTH_MAX = 64
-"""No encoder goes beyond 24 frames in a closure; a longer chain is a damaged or hostile vault."""
+"""No encoder goes beyond eight; a longer chain is a damaged or hostile vault."""
 
 
 @dataclass(frozen=True, slots=True)

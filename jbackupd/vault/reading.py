@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from jbackupd.vault.reader import FrameReader
 
 STEP_EXTENTS = 128
-"""Planned at once, and always so many before they are read: some 200 MB of a dump. With closures of 24 frames the
-plans of two steps take 5 MB of memory."""
+"""Planned at once, and always so many before they are read: some 200 MB of a dump. With closures of 64 frames the
+plans of two steps take 13 MB of memory."""
 
 
 class Reading:
