@@ -139,7 +139,7 @@ READING_MUTANTS = (
     Mutant("a full disk becomes a warning", "borg 2.0.0b21", LocalBackup, _full_disk_is_a_warning,
            failing(errno.ENOSPC, FULL, cut=False, every=6)),
     Mutant("a listing that failed is an empty one", "restic #4612", Reclaim, _failed_listing_is_empty,
-           failing(errno.EIO, ["list"], cut=False, same_process=False, every=5)),
+           failing(errno.EIO, ["list"], cut=False, same_process=False)),
     Mutant("damaged frames are filled with zeros", "borg 1.1 extract", Bits, _damage_is_filled_with_zeros,
            restored_under_flips),
     Mutant("verify believes what it has not read", "Duplicacy 6841c98", Bits, _verify_trusts, verified_under_flips),
