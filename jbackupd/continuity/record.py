@@ -2,9 +2,12 @@
 
 Each record is a JSON object, see docs/format/run-journal.md:
 
-    begin     at, version, run, plan (its text), plan_digest, lost_at, declared_at, declaration
+    begin     at, version, run, plan (its text), plan_digest, lost_at, declared_at, declaration, mode, by
     resume    at
     step      at, step, do (a StepEvent), detail (of the outcome: counts, error)
+    answer    at, step, choice, by              what a person said to a step's question
+    commit    at, by                            the steps of the phase commit may begin
+    rollback  at, by, reason                    everything is undone; nothing else happens any more
     end       at, proved
     clean     at                                what the run laid out is to be removed; it is never resumed
     cleaned   at, files, bytes                  it is removed
@@ -20,9 +23,10 @@ from typing import Any, Literal
 
 import msgspec
 
-from jbackupd.continuity.plan import STEP_MACHINE, StepEvent, StepState
+from jbackupd.continuity.plan import STEP_MACHINE, Standing, StepEvent, StepState
 from jbackupd.model.errors import FormatError, InvariantError, NotFoundError
 from jbackupd.settings.plan import Plan
+from jbackupd.settings.steps import Mode, OnFailure
 from jbackupd.storage.files import Files
 from jbackupd.storage.journal import Journal
 
@@ -41,6 +45,8 @@ class Beginning(
         lost_at: When the home site was lost, as far as known; RPO and RTO count from here.
         declared_at: When the loss was declared; they count from here, where the loss is not known.
         declaration: Id of the declaration in force.
+        mode: Why it is run.
+        by: Who began it, as far as the program knows.
     """
 
     run: str
@@ -50,6 +56,8 @@ class Beginning(
     lost_at: datetime | None = None
     declared_at: datetime | None = None
     declaration: str = ""
+    mode: Mode = "disaster"
+    by: str = ""
     version: Literal[1] = 1
 
 
@@ -66,6 +74,34 @@ class StepNote(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fiel
     step: str
     do: StepEvent
     detail: dict[str, Any] = {}
+
+
+Choice = Literal["retry", "continue", "halt", "rollback", "yes", "no"]
+"""What a person may say: the first four to a step that failed, the others to one that asks."""
+
+
+class Answer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="event", tag="answer"):
+    """A person has answered a step's question."""
+
+    at: datetime
+    step: str
+    choice: Choice
+    by: str
+
+
+class Commit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="event", tag="commit"):
+    """Somebody has looked at what was prepared: its last phase may begin. `by` is empty if the plan says so itself."""
+
+    at: datetime
+    by: str
+
+
+class Rollback(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="event", tag="rollback"):
+    """Everything is to be undone; it is never resumed."""
+
+    at: datetime
+    by: str
+    reason: str
 
 
 class End(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="event", tag="end"):
@@ -94,7 +130,7 @@ class Cleaned(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
     bytes: int
 
 
-RunEvent = Resume | StepNote | End | Clean | Cleaned
+RunEvent = Resume | StepNote | Answer | Commit | Rollback | End | Clean | Cleaned
 _decoder: msgspec.json.Decoder[Beginning | RunEvent] = msgspec.json.Decoder(Beginning | RunEvent)
 
 
@@ -122,6 +158,10 @@ class RunRecord:
         self.resumed_at: list[datetime] = []
         self.ended_at: datetime | None = None
         self.proved = False
+        self.answers: dict[str, OnFailure] = {}
+        """What people said about failed steps, until those are tried again."""
+        self.committed_at: datetime | None = None
+        self.rollback: Rollback | None = None
         self.clean_begun_at: datetime | None = None
         """When the removal of what it laid out began; it cannot be resumed then."""
         self.cleaned: Cleaned | None = None
@@ -166,6 +206,11 @@ class RunRecord:
         """The state of every step."""
         return {name: step.state for name, step in self.steps.items()}
 
+    @property
+    def standing(self) -> Standing:
+        """All that decides what may happen next."""
+        return Standing(self.states, self.answers, self.committed_at is not None, self.rollback is not None)
+
     def note_step(self, step: str, event: StepEvent, at: datetime, detail: Mapping[str, Any] | None = None) -> None:
         """Note what happens to a step; durable before this returns, and only then true."""
         STEP_MACHINE.next(self.steps[step].state, event)
@@ -174,6 +219,18 @@ class RunRecord:
     def note_resume(self, at: datetime) -> None:
         """Note that a person has resumed the run."""
         self._note(Resume(at))
+
+    def note_answer(self, step: str, choice: Choice, at: datetime, *, by: str) -> None:
+        """Note what a person has said."""
+        self._note(Answer(at, step, choice, _clean(by)))
+
+    def note_commit(self, at: datetime, *, by: str) -> None:
+        """Note that the phase commit begins; durable before anything of it does."""
+        self._note(Commit(at, _clean(by)))
+
+    def note_rollback(self, at: datetime, *, by: str, reason: str) -> None:
+        """Note that everything is to be undone; durable before anything is."""
+        self._note(Rollback(at, _clean(by), _clean(reason)))
 
     def note_end(self, at: datetime, *, proved: bool) -> None:
         """Note that nothing more will begin."""
@@ -208,6 +265,8 @@ class RunRecord:
             return True
         if isinstance(event, Cleaned) or self.clean_begun_at is not None:
             return isinstance(event, Cleaned) and self.clean_begun_at is not None
+        if isinstance(event, Answer):
+            return event.step in self.steps
         return not isinstance(event, StepNote) or self._allows_step(event)
 
     def _allows_step(self, event: StepNote) -> bool:
@@ -218,6 +277,15 @@ class RunRecord:
         match event:
             case StepNote(at=at, step=step, do=do, detail=detail):
                 self._fold_step(self.steps[step], do, at, detail)
+                if do is StepEvent.AGAIN:
+                    self.answers.pop(step, None)
+            case Answer(step=step, choice="continue" | "halt" | "rollback" as choice):
+                self.answers[step] = choice
+            case Commit(at=at):
+                self.committed_at = at
+            case Rollback():
+                self.rollback = event
+                self.ended_at, self.proved = None, False
             case Resume(at=at):
                 self.resumed_at.append(at)
                 self.ended_at, self.proved = None, False
@@ -233,8 +301,11 @@ class RunRecord:
         step.state = STEP_MACHINE.next(step.state, event)
         if event is StepEvent.BEGIN:
             step.begun_at, step.ended_at, step.attempts = at, None, step.attempts + 1
-        elif event is not StepEvent.AGAIN:
+        elif event in (StepEvent.FINISH, StepEvent.FAIL, StepEvent.SKIP):
             step.ended_at = at
+        if event in (StepEvent.UNDO, StepEvent.UNDONE):
+            # What it brought is needed to undo it, and is in the report.
+            return
         if event is not StepEvent.BEGIN:
             step.detail = detail
 

@@ -5,8 +5,20 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from jbackupd.continuity.plan import StepState
-from jbackupd.continuity.record import Clean, Cleaned, End, Resume, RunEvent, RunRecord, StepNote, StepRecord
+from jbackupd.continuity.plan import StepState, awaits_commit, is_back, open_questions, stuck_steps
+from jbackupd.continuity.record import (
+    Answer,
+    Clean,
+    Cleaned,
+    Commit,
+    End,
+    Resume,
+    Rollback,
+    RunEvent,
+    RunRecord,
+    StepNote,
+    StepRecord,
+)
 
 REPORT_SCHEMA = 1
 CHECKS = ("check", "inspect")
@@ -27,6 +39,9 @@ def run_document(record: RunRecord) -> dict[str, Any]:
         "title": plan.title,
         "tenant": plan.tenant,
         "home": plan.home,
+        "mode": beginning.mode,
+        "by": beginning.by,
+        "plan_digest": beginning.plan_digest,
         "declaration": beginning.declaration,
         "lost_at": _time(beginning.lost_at),
         "declared_at": _time(beginning.declared_at),
@@ -35,6 +50,13 @@ def run_document(record: RunRecord) -> dict[str, Any]:
         "back_at": _time(back),
         "ended_at": _time(record.ended_at),
         "proved": record.proved,
+        "back": is_back(plan, record.standing),
+        "committed_at": _time(record.committed_at),
+        "rollback": None if record.rollback is None else {
+            "at": _time(record.rollback.at), "by": record.rollback.by, "reason": record.rollback.reason,
+            "stuck": [step.id for step in stuck_steps(plan, record.standing)],
+        },
+        "asks": asked_by(record),
         "over": record.ended_at is not None,
         "clean_begun_at": _time(record.clean_begun_at),
         "cleaned": None if record.cleaned is None else {
@@ -54,6 +76,17 @@ def run_document(record: RunRecord) -> dict[str, Any]:
     }
 
 
+def asked_by(record: RunRecord) -> list[dict[str, Any]]:
+    """Return what people are asked now: `kind` (failed, confirm or commit), `step`, and a confirm's `question`."""
+    plan, standing = record.plan, record.standing
+    failed = [{"kind": "failed", "step": step.id} for step in open_questions(plan, standing)]
+    confirms = [
+        {"kind": "confirm", "step": step.id, "question": step.question, "who": step.who} for step in plan.steps
+        if step.kind == "confirm" and record.states[step.id] is StepState.RUNNING and not standing.undoing
+    ]
+    return [*failed, *confirms, *([{"kind": "commit", "step": ""}] if awaits_commit(plan, standing) else [])]
+
+
 def loss_of(record: RunRecord) -> tuple[str, datetime]:
     """Return from when RTO and RPO count, and what moment that is.
 
@@ -68,8 +101,11 @@ def loss_of(record: RunRecord) -> tuple[str, datetime]:
 
 
 def back_at(record: RunRecord) -> datetime | None:
-    """Return when the last check passed; None as long as one has not, or for a plan that checks nothing."""
-    checks = [record.steps[step.id] for step in record.plan.steps if step.kind in CHECKS]
+    """Return when the last essential check passed; None as long as one has not, or where nothing is checked."""
+    checks = [
+        record.steps[step.id] for step in record.plan.steps
+        if step.kind in CHECKS and step.essential and record.states[step.id] is not StepState.OMITTED
+    ]
     passed = [check.ended_at for check in checks if check.state is StepState.DONE and check.ended_at is not None]
     return max(passed) if passed and len(passed) == len(checks) else None
 
@@ -78,7 +114,7 @@ def oldest_data(record: RunRecord) -> datetime | None:
     """Return the moment whose state the oldest restored point holds; None before there is one."""
     taken = [
         datetime.fromisoformat(record.steps[step.id].detail["as_of"]) for step in record.plan.steps
-        if step.kind == "restore" and record.steps[step.id].state is StepState.DONE
+        if step.kind in ("restore", "mount", "export") and record.steps[step.id].state is StepState.DONE
     ]
     return min(taken, default=None)
 
@@ -97,6 +133,12 @@ def _timeline_entry(event: RunEvent) -> dict[str, Any]:
             return {"at": _time(at), "event": do.value, "step": step}
         case Resume(at=at):
             return {"at": _time(at), "event": "resume"}
+        case Answer(at=at, step=step, choice=choice, by=by):
+            return {"at": _time(at), "event": "answer", "step": step, "choice": choice, "by": by}
+        case Commit(at=at, by=by):
+            return {"at": _time(at), "event": "commit", "by": by}
+        case Rollback(at=at, by=by, reason=reason):
+            return {"at": _time(at), "event": "rollback", "by": by, "reason": reason}
         case End(at=at, proved=proved):
             return {"at": _time(at), "event": "proved" if proved else "end"}
         case Clean(at=at):

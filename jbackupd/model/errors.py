@@ -217,6 +217,12 @@ class StorageError(JbackupdError):
     code = "storage"
 
 
+class ScriptError(JbackupdError):
+    """A program of the operator's ended with an error, or something that it serves did not answer."""
+
+    code = "script"
+
+
 class SourceError(JbackupdError):
     """A dataset's source could not be read at all."""
 

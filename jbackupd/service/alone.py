@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import functools
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -18,7 +18,7 @@ import msgspec
 from jbackupd.continuity.pending import PendingDeclarations
 from jbackupd.engine.survey import Sighting, Survey
 from jbackupd.model.clock import SystemClock
-from jbackupd.model.errors import PeerError, UsageError
+from jbackupd.model.errors import JbackupdError, PeerError, UsageError
 from jbackupd.model.ids import DatasetId, SiteId, TenantId
 from jbackupd.model.texts import language
 from jbackupd.service.continuityverbs import ContinuityVerbs
@@ -116,6 +116,10 @@ class _Unasked:
 
     async def fetch(self, found: Survey, dataset: DatasetId, on_bytes: Callable[[int], None]) -> None:
         """Fetch nothing."""
+
+    async def tell_of_loss(self, lost: SiteId) -> Mapping[SiteId, JbackupdError | None]:
+        """Tell nobody; the daemon does when it runs again."""
+        return {site: _not_asked(site) for site in self._site.cards if site != lost}
 
 
 def _not_asked(site: SiteId) -> PeerError:

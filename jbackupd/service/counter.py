@@ -24,7 +24,7 @@ from jbackupd.desk.server import DeskServer
 from jbackupd.model.errors import NotFoundError
 from jbackupd.runtime.offload import settled
 from jbackupd.service.premises import Premises
-from jbackupd.settings.plan import CheckStep, DeskStep
+from jbackupd.settings.steps import CheckStep, DeskStep
 from jbackupd.storage.beneath import Beneath
 from jbackupd.storage.durable import write_durably
 
@@ -88,7 +88,7 @@ class Counter:
             ConfigError: The address or the certificate cannot be used.
         """
         made = await settled(asyncio.to_thread(self._make, step, restored))
-        await self._close(step.id)
+        await self.close_one(step.id)
         server = DeskServer(made.app, step.listen, certificate=step.certificate, private_key=step.private_key)
         try:
             await server.start()
@@ -109,7 +109,7 @@ class Counter:
         Raises:
             JbackupdError: Somebody was not found, or the desk did not answer as it must.
         """
-        desk = self._open.get(step.desk)
+        desk = self._open.get(step.desk or "")
         if desk is None:
             raise NotFoundError("the desk of step {step} is not open", "resume the run", step=step.desk)
         wanted = [(step.query, step.expect or step.query)] if step.query else _drawn(desk.residents, step.samples)
@@ -128,9 +128,10 @@ class Counter:
     async def close(self) -> None:
         """Close all desks."""
         for name in list(self._open):
-            await self._close(name)
+            await self.close_one(name)
 
-    async def _close(self, name: str) -> None:
+    async def close_one(self, name: str) -> None:
+        """Close a step's desk, if it is open."""
         desk = self._open.pop(name, None)
         if desk is not None:
             await desk.server.stop()

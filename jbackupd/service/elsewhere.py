@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from jbackupd.continuity.epoch import Epochs
 from jbackupd.engine.fetch import fetch
 from jbackupd.engine.survey import Survey, survey
+from jbackupd.format.declaration import encode_declaration
 from jbackupd.model.errors import JbackupdError, PeerError
 from jbackupd.model.ids import DatasetId, SiteId, TenantId
 from jbackupd.model.texts import _
@@ -61,6 +62,21 @@ class Elsewhere:
             if await self._fetch_from(site, dataset, on_bytes):
                 await self._board.refresh_held(dataset.tenant)
                 return site
+        return None
+
+    async def tell_of_loss(self, lost: SiteId) -> Mapping[SiteId, JbackupdError | None]:
+        """Hand the declaration over to every site that does not know it; return why where that failed."""
+        others = [site for site in self._live.cards if self._epochs.declaration_of(site) is None]
+        return dict(zip(others, await asyncio.gather(*(self._told(site, lost) for site in others)), strict=True))
+
+    async def _told(self, site: SiteId, lost: SiteId) -> JbackupdError | None:
+        declaration = self._epochs.declaration_of(lost)
+        try:
+            line = await self.line(site)
+            if declaration is not None and line.epochs.get(lost, 0) < declaration.statement.epoch:
+                await line.declare(encode_declaration(declaration))
+        except JbackupdError as error:
+            return error
         return None
 
     def _author(self) -> Authorship:

@@ -10,6 +10,7 @@ from jbackupd.codec.signing import SiteVerifier
 from jbackupd.desk.audit import DeskAudit
 from jbackupd.engine.survey import Survey
 from jbackupd.model.clock import Clock
+from jbackupd.model.errors import JbackupdError
 from jbackupd.model.ids import DatasetId, SiteId, TenantId
 from jbackupd.storage.files import PosixFiles
 from jbackupd.vault.store import ObjectStore
@@ -33,6 +34,11 @@ class Others(Protocol):
         Returns:
             The site that gave it; None if nothing newer is to be had.
         """
+        ...
+
+
+    async def tell_of_loss(self, lost: SiteId) -> Mapping[SiteId, JbackupdError | None]:
+        """Let every other site know that one is lost; return of each why it does not know, None where it does."""
         ...
 
 

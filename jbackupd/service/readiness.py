@@ -18,8 +18,9 @@ from jbackupd.model.ids import ObjectKind, ObjectRef, PointSelector
 from jbackupd.model.texts import to_translate
 from jbackupd.model.units import Address, show_duration, show_size
 from jbackupd.service.wiring import existing_store, known_verifiers
-from jbackupd.settings.plan import DeskStep, Plan, RestoreStep
+from jbackupd.settings.plan import Plan
 from jbackupd.settings.schema import Settings
+from jbackupd.settings.steps import DeskStep, RestoreStep
 from jbackupd.storage.files import PosixFiles
 from jbackupd.vault.erased import destroyed_objects
 from jbackupd.vault.receipts import ReceiptList

@@ -18,19 +18,21 @@ from typing import Any
 
 from jbackupd.codec.shares import Share, combine
 from jbackupd.continuity.epoch import Epochs
-from jbackupd.continuity.plan import StepState, can_open_desk, needs_keys
-from jbackupd.continuity.record import Beginning, RunRecord, run_folder, run_names
+from jbackupd.continuity.plan import StepState, can_open_desk, holds_keys_open, needs_keys
+from jbackupd.continuity.record import Beginning, Choice, RunRecord, run_folder, run_names
 from jbackupd.continuity.report import run_document
 from jbackupd.continuity.run import Run, defect, failure
+from jbackupd.format.declaration import Declaration
 from jbackupd.model.clock import Clock
 from jbackupd.model.errors import BusyError, JbackupdError, NotFoundError, RefusedError, UsageError
 from jbackupd.model.ids import TenantId
 from jbackupd.runtime.offload import settled
 from jbackupd.service.clearing import clear, parts_of
+from jbackupd.service.deeds.site import SiteDeeds
 from jbackupd.service.premises import Premises
 from jbackupd.service.readiness import check_desks
-from jbackupd.service.steps import SiteSteps
 from jbackupd.settings.plan import Plan, parse_plan
+from jbackupd.settings.steps import Mode
 from jbackupd.storage.files import PosixFiles
 
 News = Mapping[str, Any]
@@ -42,8 +44,8 @@ class _Live:
     """A run of this process."""
 
     run: Run
-    steps: SiteSteps
-    task: asyncio.Task[bool]
+    deeds: SiteDeeds
+    task: asyncio.Future[bool]
     watchers: list[asyncio.Queue[News | None]]
 
 
@@ -55,12 +57,17 @@ class Recoveries:
         epochs: Which losses are declared.
         premises_of: What the steps of a tenant's run work with.
         defect: Hears of exceptions that are not of our tree.
+        learned: Time-outs in seconds of a plan's steps, from drills.
+        isolated: Nothing outside can be reached from here: drills may be run, and only here.
     """
 
     def __init__(
         self, files: PosixFiles, *, epochs: Epochs, clock: Clock, premises_of: Callable[[TenantId], Premises],
-        defect: Callable[[str, Exception], None],
+        defect: Callable[[str, Exception], None], learned: Callable[[Plan], Mapping[str, float]] = lambda _plan: {},
+        isolated: bool = False,
     ) -> None:
+        self._learned = learned
+        self._isolated = isolated
         self._files = files
         self._epochs = epochs
         self._clock = clock
@@ -69,18 +76,27 @@ class Recoveries:
         self._live: dict[str, _Live] = {}
         self._starting = asyncio.Lock()
 
-    async def begin(self, plan_text: str, shares: Sequence[Share], *, lost_at: datetime | None = None) -> str:
+    async def begin(
+        self, plan_text: str, shares: Sequence[Share], *, lost_at: datetime | None = None, mode: Mode = "disaster",
+        by: str = "",
+    ) -> str:
         """Begin a run; return its name. A caller that goes away meanwhile leaves a run that goes on.
 
+        Args:
+            by: Who begins it, for the record.
+
         Raises:
-            RefusedError: The plan's home site is not declared lost, or another site acts for it.
+            RefusedError: The plan's home site is not declared lost, or another site acts for it; or, of a drill, that
+                this is no place for one.
             BusyError: A run of this tenant is under way.
             ConfigError: The text is no plan.
             ShareError: The shares do not give the key.
         """
-        return await settled(self._begin(plan_text, shares, lost_at))
+        return await settled(self._begin(plan_text, shares, lost_at, mode, by))
 
-    async def _begin(self, plan_text: str, shares: Sequence[Share], lost_at: datetime | None) -> str:
+    async def _begin(
+        self, plan_text: str, shares: Sequence[Share], lost_at: datetime | None, mode: Mode, by: str
+    ) -> str:
         plan = parse_plan(plan_text)
         check_desks(plan)
         now = self._clock.now()
@@ -90,15 +106,34 @@ class Recoveries:
             self._check_free(plan)
             # Bad shares are said at once, before there is a run.
             await asyncio.to_thread(combine, shares)
-            declaration = self._epochs.check_acting(plan.home, plan=plan.id)
+            declaration = self._check_may(plan, mode)
             name = f"{now:%Y%m%dT%H%M%S}-{plan.id}-{secrets.token_hex(2)}"
             beginning = Beginning(
                 name, plan_text, hashlib.sha256(plan_text.encode()).hexdigest(), now, lost_at,
-                declaration.statement.made_at, declaration.id,
+                None if declaration is None else declaration.statement.made_at,
+                "" if declaration is None else declaration.id, mode, by,
             )
             record = await asyncio.to_thread(RunRecord.create, self._files, beginning, plan)
             self._start(name, record, shares, again=False)
         return name
+
+    def _check_may(self, plan: Plan, mode: Mode) -> Declaration | None:
+        """Check that this site may run a plan in a mode; return the declaration that says so, where it takes one."""
+        if mode == "rehearse":
+            if not self._isolated:
+                raise RefusedError(
+                    "a drill is not run among the services of this site", "use 'jbackupd recovery rehearse'"
+                )
+            return None
+        if mode == "failback":
+            if plan.home != self._epochs.site:
+                raise RefusedError(
+                    "the plan {plan} is of {home}: only that site takes its work back", "run it there",
+                    plan=plan.id, home=plan.home,
+                )
+            self._epochs.check_own()
+            return None
+        return self._epochs.check_acting(plan.home, plan=plan.id)
 
     async def resume(self, name: str, shares: Sequence[Share]) -> None:
         """Go on with an interrupted or failed run, or open the desks of a finished one again.
@@ -122,13 +157,12 @@ class Recoveries:
             record = await asyncio.to_thread(RunRecord.open, self._files, name, parse_plan)
             try:
                 if record.clean_begun_at is not None:
-                    raise RefusedError(
-                        "what the recovery run {run} laid out was removed", "run the plan again", run=name
-                    )
+                    raise _removed(name)
                 self._check_free(record.plan)
-                self._epochs.check_acting(record.plan.home, plan=record.plan.id)
-                if needs_keys(record.plan, record.states) and (
-                    shares or not can_open_desk(record.plan, record.states)
+                if record.rollback is None:
+                    self._check_may(record.plan, record.beginning.mode)
+                if record.rollback is None and needs_keys(record.plan, record.standing) and (
+                    shares or not can_open_desk(record.plan, record.standing)
                 ):
                     await asyncio.to_thread(combine, shares)
                 if name in self._live:
@@ -137,6 +171,66 @@ class Recoveries:
                 record.close()
                 raise
             self._start(name, record, shares, again=True)
+
+    async def answer(self, name: str, step: str, choice: Choice, *, by: str) -> None:
+        """Take a person's answer to what a run asks; durable when this returns.
+
+        Raises:
+            NotFoundError: No such run is under way, or it has no such step.
+            RefusedError: The step does not ask that.
+        """
+        run = self._under_way(name)
+        if step not in run.record.steps:
+            raise NotFoundError(
+                "the recovery run {run} has no step {step}", "its steps are {known}", run=name, step=step,
+                known=", ".join(run.record.steps),
+            )
+        await settled(run.answer(step, choice, by=by))
+
+    async def commit(self, name: str, *, by: str) -> None:
+        """Let a run's last phase begin.
+
+        Raises:
+            NotFoundError: No such run is under way.
+            RefusedError: It does not wait for that.
+        """
+        await settled(self._under_way(name).commit(by=by))
+
+    async def roll_back(self, name: str, *, by: str, reason: str) -> None:
+        """Let everything be undone that a run did, whether it is under way or over.
+
+        Raises:
+            NotFoundError: There is no such run.
+            RefusedError: What it laid out was removed.
+        """
+        await settled(self._roll_back(name, by, reason))
+
+    async def _roll_back(self, name: str, by: str, reason: str) -> None:
+        async with self._starting:
+            live = self._live.get(name)
+            if live is None:
+                record = await asyncio.to_thread(RunRecord.open, self._files, name, parse_plan)
+                try:
+                    if record.clean_begun_at is not None:
+                        raise _removed(name)
+                    self._check_free(record.plan)
+                except BaseException:
+                    record.close()
+                    raise
+                live = self._made(name, record, ())
+            await live.run.roll_back(by=by, reason=reason)
+            if live.task.done():
+                live.task = self._launched(name, live, again=False, keys=False)
+
+    def _under_way(self, name: str) -> Run:
+        live = self._live.get(name)
+        if live is None or live.task.done():
+            self._check_known(name)
+            raise NotFoundError(
+                "the recovery run {run} is not under way", "go on with it first: 'jbackupd recovery resume {run}'",
+                run=name,
+            )
+        return live.run
 
     async def end(self, name: str) -> None:
         """End a run of this process: what is under way is settled, its desks close; it can be resumed.
@@ -270,7 +364,7 @@ class Recoveries:
     @staticmethod
     async def _settle(live: _Live) -> None:
         await asyncio.wait({live.task})
-        await live.steps.close()
+        await live.deeds.close()
         live.run.record.close()
 
     def _check_free(self, plan: Plan) -> None:
@@ -282,7 +376,12 @@ class Recoveries:
                 )
 
     def _start(self, name: str, record: RunRecord, shares: Sequence[Share], *, again: bool) -> None:
-        steps = SiteSteps(self._premises_of(record.plan.tenant), record, shares)
+        live = self._made(name, record, shares)
+        live.task = self._launched(name, live, again=again, keys=bool(shares))
+
+    def _made(self, name: str, record: RunRecord, shares: Sequence[Share]) -> _Live:
+        """Return a run of this process that does nothing yet."""
+        deeds = SiteDeeds(self._premises_of(record.plan.tenant), record, shares)
         watchers: list[asyncio.Queue[News | None]] = []
         loop = asyncio.get_running_loop()
 
@@ -290,11 +389,16 @@ class Recoveries:
             # Progress comes from threads.
             loop.call_soon_threadsafe(_spread, watchers, {"step": step, **news})
 
-        run = Run(record, steps, self._clock, tell, self._defect)
+        run = Run(record, deeds, self._clock, tell, self._defect, learned=self._learned(record.plan))
+        nothing: asyncio.Future[bool] = loop.create_future()
+        nothing.set_result(False)
+        self._live[name] = _Live(run, deeds, nothing, watchers)
+        return self._live[name]
 
+    def _launched(self, name: str, live: _Live, *, again: bool, keys: bool) -> asyncio.Task[bool]:
         async def go() -> bool:
             try:
-                return await run.go(again=again, keys=bool(shares))
+                return await live.run.go(again=again, keys=keys)
             except JbackupdError:
                 # Told to whoever asks, by `document`.
                 raise
@@ -303,11 +407,16 @@ class Recoveries:
                 raise
             finally:
                 try:
-                    await settled(steps.forget())
+                    if not holds_keys_open(live.run.record.plan, live.run.record.standing):
+                        await settled(live.deeds.forget())
                 finally:
-                    _spread(watchers, None)
+                    _spread(live.watchers, None)
 
-        self._live[name] = _Live(run, steps, asyncio.create_task(go(), name=f"recovery {name}"), watchers)
+        return asyncio.create_task(go(), name=f"recovery {name}")
+
+
+def _removed(name: str) -> RefusedError:
+    return RefusedError("what the recovery run {run} laid out was removed", "run the plan again", run=name)
 
 
 def _spread(watchers: list[asyncio.Queue[News | None]], news: News | None) -> None:
@@ -317,7 +426,7 @@ def _spread(watchers: list[asyncio.Queue[News | None]], news: News | None) -> No
             queue.put_nowait(news)
 
 
-def _stopped(task: asyncio.Task[bool]) -> dict[str, Any] | None:
+def _stopped(task: asyncio.Future[bool]) -> dict[str, Any] | None:
     """Return why a run of this process stopped before its end, as an error for machines; None if it did not."""
     if not task.done() or task.cancelled():
         return None

@@ -10,94 +10,31 @@ from datetime import timedelta
 from typing import Annotated, ClassVar, Literal
 
 import tomli
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from jbackupd.model.errors import ConfigError
-from jbackupd.model.units import Address
 from jbackupd.settings.load import load_as
 from jbackupd.settings.problem import KeyPath, Place, Problem, WrongError
-from jbackupd.settings.schema import At, DatasetName, Duration, Many, OfficerName, SiteName, Table, TenantName, Text
+from jbackupd.settings.schema import Duration, Many, SiteName, Table, TenantName, Text
+from jbackupd.settings.steps import (
+    LEFT_OUT_OF_DRILLS,
+    CheckStep,
+    DeskStep,
+    ExportStep,
+    InspectStep,
+    Mode,
+    MountStep,
+    PostgresStep,
+    RestoreStep,
+    ServiceStep,
+    Step,
+    StepName,
+)
 from jbackupd.settings.suggest import nearest
 
-StepName = OfficerName
-"""A step's id is a word like any other id."""
-
-
-def _whole(value: str) -> str:
-    if not value.startswith("/") or "\0" in value:
-        raise WrongError("is not a whole path", "begin it with /: the daemon reads it, wherever the plan lies")
-    return value
-
-
-WholePath = Annotated[str, AfterValidator(_whole)]
-
-
-class AnyStep(Table):
-    """What every step has."""
-
-    id: StepName = Field(description="Name of the step")
-    needs: Many[StepName] = Field(default=(), description="Steps that must be done before")
-    tier: Annotated[int, Field(ge=1, le=5)] = Field(default=3, description="Of steps that are ready, 1 begins first")
-    timeout: Duration = Field(default=timedelta(hours=1), description="After this long the step has failed")
-    on_failure: Literal["halt", "continue"] = Field(
-        default="halt", description="halt: nothing more begins; continue: only what needs this step is left out"
-    )
-
-
-class UnlockStep(AnyStep):
-    """kind = "unlock": the tenant's keys from shares."""
-
-    kind: Literal["unlock"]
-
-
-class RestoreStep(AnyStep):
-    """kind = "restore": a dataset's point into a folder of the run."""
-
-    kind: Literal["restore"]
-    dataset: DatasetName = Field(description="TENANT/NAME")
-    point: Annotated[str, Field(pattern=r"^(latest|\d{1,15}|before:\S+)$")] = Field(
-        default="latest", description="Which point: latest, a sequence number, or before:TIME"
-    )
-
-
-class InspectStep(AnyStep):
-    """kind = "inspect": files that a restore step must have brought."""
-
-    kind: Literal["inspect"]
-    data: StepName = Field(description="The restore step that brings them")
-    files: Many[Text] = Field(default=(), description="Paths in the point that must be there and not be empty")
-    files_min: Annotated[int, Field(ge=1)] = Field(default=1, description="How many files there must be at least")
-
-
-class DeskStep(AnyStep):
-    """kind = "desk": the look-up page over a restored resident extract."""
-
-    kind: Literal["desk"]
-    data: StepName = Field(description="The restore step that brings the extract")
-    file: Text = Field(description="The extract's path in the point")
-    encoding: Literal["cp932", "utf-8"] = Field(default="cp932", description="The extract's encoding")
-    columns: Annotated[dict[str, str], Field(min_length=2)] = Field(
-        description="Which column of the extract fills which field of the desk"
-    )
-    ignore: Many[Text] = Field(default=(), description="Columns that are known and left out")
-    title: Text = Field(description="The municipality's name, on every page")
-    listen: At = Field(default=Address("127.0.0.1", 7480), description="Where the page is served")
-    certificate: WholePath | None = Field(default=None, description="PEM certificate chain, for https")
-    private_key: WholePath | None = Field(default=None, description="PEM key, for https")
-    accounts: Annotated[Many[OfficerName], Field(min_length=1)] = Field(description="Clerks; passwords are drawn")
-
-
-class CheckStep(AnyStep):
-    """kind = "check": real look-ups through the desk's page."""
-
-    kind: Literal["check"]
-    desk: StepName = Field(description="The desk step that is asked")
-    query: Text | None = Field(default=None, description="What to search; without it residents are drawn")
-    expect: Text | None = Field(default=None, description="What the found page must show")
-    samples: Annotated[int, Field(ge=1, le=20)] = Field(default=3, description="How many residents are drawn")
-
-
-Step = UnlockStep | RestoreStep | InspectStep | DeskStep | CheckStep
+Wrong = tuple[KeyPath, WrongError]
+FOLDERS = ("restore", "mount")
+"""Kinds of steps that bring a folder."""
 
 
 class Plan(Table):
@@ -111,6 +48,12 @@ class Plan(Table):
     home: SiteName = Field(description="The site whose loss it is for")
     rto: Duration = Field(default=timedelta(hours=3), description="Services must be back within this time")
     rpo: Duration = Field(default=timedelta(hours=26), description="The data may at most be this old")
+    commit: Literal["ask", "auto"] = Field(
+        default="ask", description="ask: steps of the phase commit wait for a person; auto: only for the others"
+    )
+    prove_within: Duration = Field(
+        default=timedelta(days=365), description="After so long without a drill that proved it, it is overdue"
+    )
     steps: Annotated[Many[Annotated[Step, Field(discriminator="kind")]], Field(min_length=1)] = Field(
         alias="step", description="What is done"
     )
@@ -118,6 +61,13 @@ class Plan(Table):
     def step(self, wanted: str) -> Step:
         """Return a step by its id, which the plan has."""
         return next(step for step in self.steps if step.id == wanted)
+
+
+def is_left_out(step: Step, mode: Mode) -> bool:
+    """Tell whether a step is not done in a mode; what needs it goes on without."""
+    if mode == "rehearse" and step.kind in LEFT_OUT_OF_DRILLS:
+        return True
+    return bool(step.modes) and mode not in step.modes
 
 
 def load_plan(file: str) -> Plan:
@@ -146,22 +96,18 @@ def _graph_problems(plan: Plan, place: Callable[[KeyPath], Place]) -> Iterator[P
         yield Problem(place(path), path, wrong)
 
 
-def _contradictions(plan: Plan) -> Iterator[tuple[KeyPath, WrongError]]:
+def _contradictions(plan: Plan) -> Iterator[Wrong]:
     ids = [step.id for step in plan.steps]
-    kinds = {step.id: step.kind for step in plan.steps}
     for index, step in enumerate(plan.steps):
         if step.id in ids[:index]:
             yield ("step", index, "id"), WrongError("{text!r} names two steps", "give one another id", text=step.id)
         for position, need in enumerate(step.needs):
-            if need not in kinds:
+            if need not in ids:
                 yield ("step", index, "needs", position), _unknown(need, ids)
-        for key, kind, named in _references(step):
-            if kinds.get(named) != kind:
-                known = [other for other in ids if kinds[other] == kind]
-                yield ("step", index, key), _unknown(named, known)
-            elif named not in step.needs:
-                yield ("step", index, "needs"), WrongError("does not name {text!r}", "add it", text=named)
-        if isinstance(step, RestoreStep) and step.dataset.tenant != plan.tenant:
+        yield from _wrong_references(plan, index, step)
+        yield from _wrong_needs(plan, index, step)
+        yield from _wrong_choice(index, step)
+        if isinstance(step, (RestoreStep, ExportStep, MountStep)) and step.dataset.tenant != plan.tenant:
             yield (
                 ("step", index, "dataset"),
                 WrongError("is of another tenant than the plan", "a plan is of one tenant; write one for each"),
@@ -170,11 +116,64 @@ def _contradictions(plan: Plan) -> Iterator[tuple[KeyPath, WrongError]]:
         yield ("step",), WrongError("steps need each other in a circle: {steps}", steps=" -> ".join(circle))
 
 
-def _references(step: Step) -> Iterator[tuple[str, str, str]]:
-    if isinstance(step, (DeskStep, InspectStep)):
-        yield "data", "restore", step.data
+def _wrong_references(plan: Plan, index: int, step: Step) -> Iterator[Wrong]:
+    kinds = {other.id: other.kind for other in plan.steps}
+    for key, wanted, named in _references(step):
+        if kinds.get(named) not in wanted:
+            yield ("step", index, key), _unknown(named, [other for other in kinds if kinds[other] in wanted])
+        elif named not in step.needs:
+            yield ("step", index, "needs"), WrongError("does not name {text!r}", "add it", text=named)
+        elif any(is_left_out(plan.step(named), mode) and not is_left_out(step, mode) for mode in _modes()):
+            yield ("step", index, "modes"), WrongError(
+                "works with {text!r}, which is left out of some of its modes", "give both the same modes", text=named
+            )
+
+
+def _references(step: Step) -> Iterator[tuple[str, tuple[str, ...], str]]:
+    match step:
+        case DeskStep(data=data) | InspectStep(data=data) | PostgresStep(data=data):
+            yield "data", FOLDERS, data
+        case ServiceStep(data=str(data)):
+            yield "data", FOLDERS, data
+        case CheckStep():
+            if step.desk is not None:
+                yield "desk", ("desk",), step.desk
+            if step.postgres is not None:
+                yield "postgres", ("postgres",), step.postgres
+
+
+def _wrong_needs(plan: Plan, index: int, step: Step) -> Iterator[Wrong]:
+    """Name needs that would turn the plan's order upside down."""
+    known = {other.id: other for other in plan.steps}
+    for position, need in enumerate(step.needs):
+        other = known.get(need)
+        if other is None:
+            continue
+        if step.phase == "prepare" and other.phase == "commit":
+            yield ("step", index, "needs", position), WrongError(
+                "{text!r} begins only after the commit", "write phase = \"commit\" here too", text=need
+            )
+        if step.essential and not other.essential:
+            yield ("step", index, "needs", position), WrongError(
+                "{text!r} is not essential, but this step is", "write essential = true there, or false here", text=need
+            )
+
+
+def _wrong_choice(index: int, step: Step) -> Iterator[Wrong]:
+    """Name what a step must say exactly once."""
     if isinstance(step, CheckStep):
-        yield "desk", "desk", step.desk
+        if len(step.ways) != 1:
+            yield ("step", index), WrongError(
+                "must ask one thing", "write one of desk, tcp, http, postgres with sql, or step.run"
+            )
+        if (step.postgres is None) != (step.sql is None):
+            yield ("step", index, "sql"), WrongError("belongs to postgres", "write both, or none")
+    if isinstance(step, ServiceStep) and (step.unit is None) == (step.process is None):
+        yield ("step", index), WrongError("must be one thing", "write unit, or step.process")
+
+
+def _modes() -> tuple[Mode, ...]:
+    return ("disaster", "planned", "rehearse", "failback")
 
 
 def _unknown(name: str, known: list[str]) -> WrongError:

@@ -349,6 +349,15 @@ class Verify(Table):
     )
 
 
+class PlanFile(Table):
+    """[[plan]]: a continuity plan that this site may have to run."""
+
+    file: FilePath = Field(description="The plan")
+    check: When = Field(
+        default=Schedule.parse("daily 07:00"), description="When the daemon looks whether it could be run"
+    )
+
+
 class Log(Table):
     """[log]: how the daemon writes what it does."""
 
@@ -374,6 +383,9 @@ class Settings(Table):
     peers: Many[Peer] = Field(default=(), alias="peer", description="Other sites")
     officers: Many[Officer] = Field(default=(), alias="officer", description="Persons whose approval counts")
     approval: Approval = Field(default=Approval(), description="How many officers must agree")
+    plans: Many[PlanFile] = Field(
+        default=(), alias="plan", description="Continuity plans that this site may have to run"
+    )
     desk: Desk = Field(default=Desk(), description="The minimal service after a recovery")
     metrics: Metrics | None = Field(default=None, description="Numbers for Prometheus")
     reclaim: Reclaim = Field(default=Reclaim(), description="Removing what retention has given up")

@@ -15,7 +15,8 @@ from jbackupd.continuity.record import Beginning, RunRecord
 from jbackupd.continuity.run import Run
 from jbackupd.model.clock import ManualClock
 from jbackupd.model.errors import NoSpaceError, NotFoundError, StorageError
-from jbackupd.settings.plan import Step, parse_plan
+from jbackupd.settings.plan import parse_plan
+from jbackupd.settings.steps import Step
 from jbackupd.storage.durable import write_durably
 from tests.crash.local_backup import START
 from tests.crash.memory import MemoryFiles
@@ -84,6 +85,12 @@ class Deeds:
         if step.id in RESTORES:
             write_durably(self._files, f"restored/{step.id}", step.id.encode(), temporary=f"restored/{step.id}.new")
         return {"files": 1}
+
+    async def undo(self, step: Step) -> None:
+        raise AssertionError("nothing is undone here")
+
+    async def forget(self) -> None:
+        pass
 
 
 class Recovery:

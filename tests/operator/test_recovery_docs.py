@@ -14,7 +14,8 @@ from jbackupd.cli.main import _root
 from jbackupd.continuity.plan import STEP_MACHINE
 from jbackupd.continuity.record import Beginning, Clean, Cleaned, End, Resume, StepNote
 from jbackupd.service.readiness import check_desks
-from jbackupd.settings.plan import AnyStep, Plan, Step, load_plan
+from jbackupd.settings.plan import Plan, load_plan
+from jbackupd.settings.steps import AnyStep, Step
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PLANS = sorted(glob.glob(os.path.join(TOP, "config", "plans", "*.toml")))

@@ -18,7 +18,8 @@ from jbackupd.continuity.report import run_document
 from jbackupd.continuity.run import Run, failure
 from jbackupd.model.clock import ManualClock
 from jbackupd.model.errors import DamageError, FormatError, InvariantError, NoSpaceError, NotFoundError
-from jbackupd.settings.plan import Plan, Step, parse_plan
+from jbackupd.settings.plan import Plan, parse_plan
+from jbackupd.settings.steps import Step
 from jbackupd.storage.files import Handle, PosixFiles
 from jbackupd.storage.journal import Journal
 
@@ -73,6 +74,9 @@ class Deeds:
         self.clock = clock
         self.failing = failing or set()
         self.slow = slow
+        self.undone: list[str] = []
+        self.stuck: set[str] = set()
+        self.forgotten = False
 
     async def perform(
         self, step: Step, stopped: threading.Event, tell: Callable[[Mapping[str, Any]], None]
@@ -87,6 +91,15 @@ class Deeds:
         if step.kind == "restore":
             return {"as_of": (START - timedelta(hours=5)).isoformat()}
         return {}
+
+    async def undo(self, step: Step) -> None:
+        self.undone.append(step.id)
+        if step.id in self.stuck:
+            self.stuck.remove(step.id)
+            raise DamageError("{step} stays", step=step.id)
+
+    async def forget(self) -> None:
+        self.forgotten = True
 
 
 class DyingFiles(PosixFiles):

@@ -27,7 +27,7 @@ from jbackupd.model.ids import DatasetId, TenantId
 from jbackupd.service.counter import Counter, Restored
 from jbackupd.service.premises import Premises
 from jbackupd.service.succession import AuditLogs
-from jbackupd.settings.plan import CheckStep, DeskStep
+from jbackupd.settings.steps import CheckStep, DeskStep
 from jbackupd.storage.chain import verify_chain
 from jbackupd.storage.files import PosixFiles
 from jbackupd.vault.store import ObjectStore
