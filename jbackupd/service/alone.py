@@ -27,6 +27,7 @@ from jbackupd.service.lock import state_lock
 from jbackupd.service.log import Log
 from jbackupd.service.premises import Premises
 from jbackupd.service.recovering import Recoveries
+from jbackupd.service.recoveryverbs import RecoveryVerbs
 from jbackupd.service.succession import AuditLogs
 from jbackupd.service.wire import Answer, Event
 from jbackupd.service.wiring import Site, open_epochs, open_site, store_of
@@ -94,9 +95,10 @@ def alone(settings: Settings) -> Iterator[Alone]:
         )
         here = Alone(runner)
         ContinuityVerbs(
-            settings.site.id, epochs=epochs, pending=PendingDeclarations(site.files, epochs), recoveries=recoveries,
+            settings.site.id, epochs=epochs, pending=PendingDeclarations(site.files, epochs),
             clock=clock, evidence=lambda: _evidence(site), sites=site.cards.keys, spread=_tell_nobody,
         ).register(here)
+        RecoveryVerbs(recoveries).register(here)
         try:
             yield here
         finally:

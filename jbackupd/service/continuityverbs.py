@@ -1,4 +1,4 @@
-"""What commands may ask of the daemon about lost sites and recovery runs."""
+"""What commands may ask of the daemon about lost sites."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import asyncio
 import base64
 import binascii
 from collections.abc import Awaitable, Callable, Collection
-from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from jbackupd.codec.shares import Share
 from jbackupd.continuity.epoch import Epochs
 from jbackupd.continuity.pending import PendingDeclarations
 from jbackupd.format.declaration import Declaration, decode_declaration, encode_declaration
@@ -19,7 +17,6 @@ from jbackupd.model.clock import Clock
 from jbackupd.model.errors import NotFoundError, UsageError
 from jbackupd.model.ids import SiteId
 from jbackupd.service.control import Body, Call, Handler, NoArguments
-from jbackupd.service.recovering import Recoveries
 from jbackupd.settings.suggest import nearest
 
 A = TypeVar("A", bound=msgspec.Struct)
@@ -44,42 +41,6 @@ class SubmitArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     declaration: str
 
 
-class ShareText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A share as its file has it, and the file's name for messages."""
-
-    source: str
-    text: str
-
-
-class RunArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A plan's text and the shares; `lost_at` is RFC 3339."""
-
-    plan: str
-    shares: list[ShareText]
-    lost_at: str | None = None
-
-
-class ResumeArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which run, and the shares."""
-
-    run: str
-    shares: list[ShareText]
-
-
-class RunNameArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which run."""
-
-    run: str
-
-
-class CleanArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which run; whether it may be one that never ended, and whether only to look."""
-
-    run: str
-    given_up: bool = False
-    dry_run: bool = False
-
-
 class Registry(Protocol):
     """Where verbs are answered: the daemon's control socket, or a command that has no daemon."""
 
@@ -89,7 +50,7 @@ class Registry(Protocol):
 
 
 class ContinuityVerbs:
-    """Answers commands about declarations and recovery runs.
+    """Answers commands about declarations.
 
     Args:
         own: This site.
@@ -99,14 +60,13 @@ class ContinuityVerbs:
     """
 
     def __init__(
-        self, own: SiteId, *, epochs: Epochs, pending: PendingDeclarations, recoveries: Recoveries, clock: Clock,
+        self, own: SiteId, *, epochs: Epochs, pending: PendingDeclarations, clock: Clock,
         evidence: Callable[[], dict[str, Any]], sites: Callable[[], Collection[SiteId]],
         spread: Callable[[], Awaitable[None]],
     ) -> None:
         self._own = own
         self._epochs = epochs
         self._pending = pending
-        self._recoveries = recoveries
         self._clock = clock
         self._evidence = evidence
         self._sites = sites
@@ -119,12 +79,6 @@ class ContinuityVerbs:
         control.register("site.declaration", DeclarationArguments, self.declaration)
         control.register("site.submit", SubmitArguments, self.submit)
         control.register("site.withdraw", DeclarationArguments, self.withdraw)
-        control.register("recovery.run", RunArguments, self.run)
-        control.register("recovery.resume", ResumeArguments, self.resume)
-        control.register("recovery.show", RunNameArguments, self.show)
-        control.register("recovery.close", RunNameArguments, self.close)
-        control.register("recovery.clean", CleanArguments, self.clean)
-        control.register("recovery.history", NoArguments, self.history)
 
     async def site_status(self, call: Call[NoArguments]) -> Body:
         """Answer what is known of the other sites, and which declarations there are."""
@@ -176,36 +130,6 @@ class ContinuityVerbs:
         """Take back a declaration that is not in force."""
         return declaration_document(await asyncio.to_thread(self._pending.withdraw, call.arguments.id))
 
-    async def run(self, call: Call[RunArguments]) -> Body:
-        """Run a plan; events are its steps, the result is its report. The run goes on if the caller goes away."""
-        arguments = call.arguments
-        lost_at = None if arguments.lost_at is None else _moment(arguments.lost_at)
-        run = await self._recoveries.begin(arguments.plan, _shares(arguments.shares), lost_at=lost_at)
-        return await self._watched(run, call.tell)
-
-    async def resume(self, call: Call[ResumeArguments]) -> Body:
-        """Resume a run and watch it."""
-        await self._recoveries.resume(call.arguments.run, _shares(call.arguments.shares))
-        return await self._watched(call.arguments.run, call.tell)
-
-    async def show(self, call: Call[RunNameArguments]) -> Body:
-        """Answer a run's report; while it is under way, events are its steps and the answer comes at its end."""
-        return await self._watched(call.arguments.run, call.tell)
-
-    async def close(self, call: Call[RunNameArguments]) -> Body:
-        """End a run of this daemon and close its desks."""
-        await self._recoveries.end(call.arguments.run)
-        return {"run": call.arguments.run}
-
-    async def clean(self, call: Call[CleanArguments]) -> Body:
-        """Remove what a run laid out, or look what that would be."""
-        wanted = call.arguments
-        return await self._recoveries.clean(wanted.run, given_up=wanted.given_up, dry_run=wanted.dry_run)
-
-    async def history(self, call: Call[NoArguments]) -> Body:
-        """Answer the reports of all runs."""
-        return {"runs": await asyncio.to_thread(self._recoveries.history)}
-
     def _check_known(self, lost: SiteId) -> None:
         known = [*self._sites(), self._own]
         if lost not in known:
@@ -214,13 +138,6 @@ class ContinuityVerbs:
                 "there is no site {site}", "did you mean {meant}?" if meant else "the sites are {known}",
                 site=lost, meant=meant, known=", ".join(sorted(known)),
             )
-
-    async def _watched(self, run: str, tell: Callable[[Body], Awaitable[None]]) -> Body:
-        await tell({"run": run})
-        async for news in self._recoveries.watch(run):
-            await tell(news)
-        return await asyncio.to_thread(self._recoveries.document, run)
-
 
 def declaration_document(declaration: Declaration) -> dict[str, Any]:
     """Return a declaration for machines."""
@@ -234,19 +151,3 @@ def declaration_document(declaration: Declaration) -> dict[str, Any]:
 
 def _base64(declaration: Declaration) -> str:
     return base64.b64encode(encode_declaration(declaration)).decode("ascii")
-
-
-def _shares(given: list[ShareText]) -> list[Share]:
-    return [Share.from_text(share.text, source=share.source) for share in given]
-
-
-def _moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise UsageError(
-            "{text!r} is not a moment", "write for example 2026-11-23T04:00+09:00", text=text
-        )
-    return moment

@@ -24,6 +24,7 @@ from jbackupd.service.log import Log
 from jbackupd.service.peers import PeerSet
 from jbackupd.service.premises import Premises
 from jbackupd.service.recovering import Recoveries
+from jbackupd.service.recoveryverbs import RecoveryVerbs
 from jbackupd.service.wiring import store_of
 from jbackupd.storage.files import Files, PosixFiles
 
@@ -73,13 +74,14 @@ class Succession:
             files, epochs=epochs, clock=clock, premises_of=self._premises_of, defect=log.defect
         )
         self._verbs = ContinuityVerbs(
-            live.identity.site, epochs=epochs, pending=pending, recoveries=self.recoveries, clock=clock,
+            live.identity.site, epochs=epochs, pending=pending, clock=clock,
             evidence=self.evidence, sites=live.cards.keys, spread=self.spread,
         )
 
     def register(self, control: Control) -> None:
         """Let the commands about losses and recoveries be answered."""
         self._verbs.register(control)
+        RecoveryVerbs(self.recoveries).register(control)
 
     async def close(self) -> None:
         """Settle the runs; they stay journalled as they are."""
