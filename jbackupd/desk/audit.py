@@ -96,6 +96,30 @@ class DeskAudit:
             "person": person_digest(self._key, resident.number),
         })
 
+    def took_in(self, account: str, client: str, *, persons: Sequence[str], **said: str | int) -> None:
+        """Record that something is about to be written into the desk's journal, by its number.
+
+        Args:
+            persons: 宛名番号 of those whom it is about.
+            said: number, kind, record (its place in the journal), first (the number that it changes).
+        """
+        self.chain.append({
+            "what": "intake", "who": account, "client": client, **said,
+            "taken_persons": [person_digest(self._key, number) for number in persons],
+        })
+
+    def failed_to_take_in(self, account: str, client: str, *, number: str) -> None:
+        """Record that it was not written: this number will be another entry's."""
+        self.chain.append({"what": "intake-failed", "who": account, "client": client, "number": number})
+
+    def listed_intake(self, account: str, client: str, *, page: str, entries: int) -> None:
+        """Record that receptions are shown: on which page, and how many."""
+        self.chain.append({"what": "intake-list", "who": account, "client": client, "page": page, "entries": entries})
+
+    def showed_intake(self, account: str, client: str, *, number: str, form: str) -> None:
+        """Record that one reception is shown, as a page or as a form to print."""
+        self.chain.append({"what": "intake-show", "who": account, "client": client, "number": number, "form": form})
+
 
 def search_digest(key: bytes, query: Query) -> str:
     """Return what stands in the log for a search."""

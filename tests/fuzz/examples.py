@@ -22,6 +22,8 @@ from jbackupd.format.declaration import Approval, Statement, declare, encode_dec
 from jbackupd.format.expiry import Expiry, RemovedPoint, encode_expiry
 from jbackupd.format.identity import Card, CardKind, encode_card
 from jbackupd.format.index import IndexedPack, encode_index
+from jbackupd.format.intake import encode_record as encode_intake
+from jbackupd.format.intakekinds import Kind as IntakeKind
 from jbackupd.format.key import KeyRole, seal_key
 from jbackupd.format.keyrecord import (
     Details,
@@ -58,6 +60,7 @@ from tests.fuzz.kind import LOCAL_KEY, SITE, TENANT, NoSigner, Plain
 from tests.fuzz.objects import FRAME_BYTES, PREFIX, RECIPIENT
 from tests.fuzz.run import CORPUS
 from tests.fuzz.state import KEYRING_CONTEXT, audit_of, identity_of, journal_of
+from tests.support.intakes import Desk
 
 AT = datetime(2026, 11, 23, 1, 2, 3, 456789, tzinfo=UTC)
 DATASET = DatasetId(TENANT, "juki")
@@ -182,6 +185,13 @@ def _journals() -> Iterator[tuple[str, bytes]]:
         Resume(AT), End(AT, True),
     )
     yield "recovery-run", journal_of(b"\n".join(map(msgspec.json.encode, events)))
+    desk = Desk()
+    first = desk.receive(IntakeKind.DEATH)
+    desk.receive(IntakeKind.SAFETY)
+    desk.correct(first, place="伊万里市立病院")
+    desk.cancel(first)
+    intakes = [encode_intake(one) for one in (desk.ledger.begin, *desk.ledger.entries) if one is not None]
+    yield "intake", journal_of(b"\n".join(intakes))
     entries = (b'{"sequence":1,"at":"2026-11-23","event":"open"}', '{"sequence":2,"at":"x","who":"佐藤"}'.encode())
     yield "audit-log", audit_of(b"\n".join(entries))
     yield "request", encode(Request("backup", {"dataset": "imari/juki", "local": True}))[:-1]

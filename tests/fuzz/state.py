@@ -20,11 +20,14 @@ from jbackupd.codec.paper import bytes_of, lines_of, text_of
 from jbackupd.codec.seal import open_blob, seal_blob
 from jbackupd.codec.shares import Share
 from jbackupd.continuity import officer, record
+from jbackupd.continuity.intake import Ledger
 from jbackupd.desk.accounts import Accounts
 from jbackupd.desk.extract import load_extract
 from jbackupd.desk.fields import ColumnMap
 from jbackupd.desk.mapfile import load_map
 from jbackupd.format.identity import Card, CardKind, decode_card, encode_card
+from jbackupd.format.intake import decode_record as decode_intake
+from jbackupd.format.intake import encode_record as encode_intake
 from jbackupd.format.journal import CHECK_BYTES, NO_CHECK, encode_record, scan
 from jbackupd.model.errors import (
     ConfigError,
@@ -154,6 +157,12 @@ def _run(data: bytes) -> list[object]:
     return [record._decode(body) for body in scan(data).records]
 
 
+def _intake(data: bytes) -> dict[str, object]:
+    records = [decode_intake(body) for body in scan(data).records]
+    assert [decode_intake(encode_intake(one)) for one in records] == records, "an intake record changes"
+    return dict(Ledger.of(b"j" * 16, records).items)
+
+
 def audit_of(joined: bytes) -> bytes:
     """Return an audit log of entries that a line feed parts, the chain right."""
     data, head = b"", GENESIS
@@ -260,6 +269,7 @@ STATE = (
     Kind("journal", _scan, DAMAGE, _journal_again, _bodies, journal_of),
     Kind("jobs", _jobs, DAMAGE, None, _bodies, journal_of, words=JSON_WORDS),
     Kind("recovery-run", _run, DAMAGE, None, _bodies, journal_of, words=JSON_WORDS),
+    Kind("intake", _intake, DAMAGE, None, _bodies, journal_of, words=JSON_WORDS),
     Kind("audit-log", at("audit", _audit), DAMAGE, None,
          lambda data: b"\n".join(line[65:] for line in data.split(b"\n")[:-1]), audit_of, words=JSON_WORDS),
     Kind("request", decode_request, (ProtocolError,), _request_again, words=JSON_WORDS),
