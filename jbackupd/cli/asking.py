@@ -19,6 +19,10 @@ class Caller(Protocol):
         """Return the result of a verb; events go to `watch`."""
         ...
 
+    def aside(self, verb: str, /, **arguments: Any) -> dict[str, Any]:
+        """Return the result of a verb while another call is under way; from another thread."""
+        ...
+
     def serve(self) -> None:
         """Let desks that this process has opened answer until it is told to end."""
         ...
@@ -32,6 +36,10 @@ class _Daemon:
         answer = self._running.call(verb, watch, **arguments)
         self._running.warn()
         return answer
+
+    def aside(self, verb: str, /, **arguments: Any) -> dict[str, Any]:
+        """Ask on a connection of its own."""
+        return self._running.call(verb, **arguments)
 
     def serve(self) -> None:
         """Do nothing: the daemon goes on by itself."""

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable
-from datetime import datetime, tzinfo
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import TYPE_CHECKING
 
 import click
 
-from jbackupd.cli.asking import Caller, answering
+from jbackupd.cli.asking import answering
 from jbackupd.cli.clean import clean
+from jbackupd.cli.deciding import answer, commit, login, rollback
 from jbackupd.cli.output import Frame, pass_frame, show_time
 from jbackupd.cli.running import running
+from jbackupd.cli.watching import FAILED, shown_in, told, watch, watched
 from jbackupd.codec.paper import text_of
 from jbackupd.model.errors import NotFoundError, StorageError, UsageError
 from jbackupd.model.reasons import in_words
-from jbackupd.model.texts import _, counted
-from jbackupd.model.units import show_size
+from jbackupd.model.texts import _
 
 if TYPE_CHECKING:
     from jbackupd.service.readiness import Finding
-
-FAILED = 1
-PROGRESS_SECONDS = 5.0
-
 
 @click.group(help=_("Run a continuity plan."))
 def recovery() -> None:
@@ -33,6 +28,8 @@ def recovery() -> None:
 
 
 recovery.add_command(clean)
+for command in (answer, commit, rollback):
+    recovery.add_command(command)
 
 
 @recovery.command(help=_("Read a plan and tell what it would find here; changes nothing."))
@@ -81,14 +78,24 @@ def _finding_line(frame: Frame, finding: Finding) -> str:
 @click.argument("plan", metavar="PLAN")
 @click.option("--share", "shares", multiple=True, required=True, metavar="FILE", help=_("a share of the recovery key"))
 @click.option("--lost-at", metavar="TIME", help=_("when the home site was lost, RFC 3339; RTO and RPO count from it"))
+@click.option(
+    "--mode", type=click.Choice(["disaster", "planned", "failback"]), default="disaster",
+    help=_("disaster: a site is lost; planned: it hands over; failback: this site takes its work back"),
+)
+@click.option("--by", default="", metavar="NAME", help=_("who does this, for the record; without it the login's name"))
 @click.option("--local", is_flag=True, help=_("in this process; the daemon must not run"))
 @pass_frame
-def run(frame: Frame, plan: str, shares: tuple[str, ...], lost_at: str | None, local: bool) -> int:
+def run(
+    frame: Frame, plan: str, shares: tuple[str, ...], lost_at: str | None, mode: str, by: str, local: bool
+) -> int:
     """Begin a run in the daemon and watch it; exit code 1 if it did not reach the end."""
     from jbackupd.settings.plan import load_plan
 
     load_plan(plan)
-    return _watch(frame, "recovery.run", local=local, plan=_read(plan), shares=_share_texts(shares), lost_at=lost_at)
+    return watch(
+        frame, "recovery.run", local=local, plan=_read(plan), shares=_share_texts(shares), lost_at=lost_at, mode=mode,
+        by=by or login(),
+    )
 
 
 @recovery.command(help=_("Go on with a run that was interrupted or failed."))
@@ -98,7 +105,7 @@ def run(frame: Frame, plan: str, shares: tuple[str, ...], lost_at: str | None, l
 @pass_frame
 def resume(frame: Frame, run_name: str, shares: tuple[str, ...], local: bool) -> int:
     """Resume a run; a run is never resumed by itself."""
-    return _watch(frame, "recovery.resume", local=local, run=run_name, shares=_share_texts(shares))
+    return watch(frame, "recovery.resume", local=local, run=run_name, shares=_share_texts(shares))
 
 
 @recovery.command(help=_("Show a run: its steps, its timeline, and the RTO and RPO that it reached."))
@@ -109,13 +116,13 @@ def resume(frame: Frame, run_name: str, shares: tuple[str, ...], local: bool) ->
 def show(frame: Frame, run_name: str, page: str | None, local: bool) -> int:
     """Show a run; one that is under way is watched to its end."""
     with answering(frame, local=local) as call:
-        document = _watched(frame, call, "recovery.show", local=local, run=run_name)
+        document = watched(frame, call, "recovery.show", local=local, run=run_name)
     if page is not None:
         from jbackupd.continuity.page import run_page
 
-        _write(page, run_page(document, _shown_in(running(frame).zone)))
+        _write(page, run_page(document, shown_in(running(frame).zone)))
         frame.say(_("the report is in {path}").format(path=page))
-    return _told(frame, document)
+    return told(frame, document)
 
 
 @recovery.command(help=_("End a run that is under way, or close the desks of one that is over."))
@@ -149,98 +156,6 @@ def history(frame: Frame, local: bool) -> None:
             click.echo(f"{one['run']}  {when}  {outcome_text(one)}")
 
     frame.emit(answer, text)
-
-
-def _watch(frame: Frame, verb: str, *, local: bool, **arguments: Any) -> int:
-    with answering(frame, local=local) as call:
-        document = _watched(frame, call, verb, local=local, **arguments)
-        code = _told(frame, document)
-        if local and any("url" in step["detail"] and step["state"] == "done" for step in document["steps"]):
-            frame.say(_("the desk is open until this command ends (Ctrl-C)"))
-            call.serve()
-    return code
-
-
-def _watched(frame: Frame, call: Caller, verb: str, *, local: bool, **arguments: Any) -> dict[str, Any]:
-    """Follow a run to its end and return its report."""
-    from jbackupd.continuity.telling import error_text, event_text
-
-    tell_progress = _progress(frame)
-
-    def news(event: dict[str, Any]) -> None:
-        if "step" not in event:
-            shown = _("run {run}") if local else _("run {run}; closing this terminal does not stop it")
-            frame.say(shown.format(run=event["run"]))
-        elif event["event"] == "progress":
-            tell_progress(event)
-        else:
-            reason = error_text(event["error"]) if "error" in event else ""
-            frame.say(f"{event_text(event)} {reason}".rstrip())
-
-    return call(verb, news, **arguments)
-
-
-def _progress(frame: Frame) -> Callable[[dict[str, Any]], None]:
-    """Return what says now and then how far a step is."""
-    said_at: dict[str, float] = {}
-
-    def tell(event: dict[str, Any]) -> None:
-        now = time.monotonic()
-        if now - said_at.setdefault(event["step"], now) < PROGRESS_SECONDS:
-            return
-        said_at[event["step"]] = now
-        if "fetched_bytes" in event:
-            far = _("{size} fetched").format(size=show_size(event["fetched_bytes"]))
-        else:
-            far = counted(
-                "{size} in {count} file", "{size} in {count} files", event["files"], size=show_size(event["bytes"])
-            )
-        frame.say(f"{event['step']}: {far}")
-
-    return tell
-
-
-def _told(frame: Frame, document: dict[str, Any]) -> int:
-    """Write a run's report; return 0, or the exit code of what kept it from its end."""
-    frame.emit(document, lambda: _show_run(frame, document))
-    if document["proved"]:
-        return 0
-    codes = [step["detail"]["error"]["exit_code"] for step in document["steps"] if "error" in step["detail"]]
-    if document["stopped"] is not None:
-        codes.insert(0, document["stopped"]["exit_code"])
-    return codes[0] if codes else FAILED
-
-
-def _show_run(frame: Frame, document: dict[str, Any]) -> None:
-    from jbackupd.continuity.telling import (
-        alarms_of,
-        detail_text,
-        error_text,
-        outcome_text,
-        reached_rows,
-        state_text,
-        times_of,
-    )
-
-    click.echo(f"{document['title']} ({document['run']}): {outcome_text(document)}")
-    for step in document["steps"]:
-        seconds = "" if step["seconds"] is None else f"{step['seconds']:.1f} s"
-        line = f"  {step['step']:<16} {state_text(step['state'])}  {seconds}  {detail_text(step['detail'])}"
-        click.echo(line.rstrip())
-    for name, reached, target, verdict in reached_rows(document):
-        click.echo(_("{name}: {reached} (target {target}): {verdict}").format(
-            name=name, reached=reached, target=target, verdict=verdict
-        ))
-    for name, value in times_of(document, _shown_in(running(frame).zone)):
-        click.echo(f"{name}: {value}")
-    for alarm in alarms_of(document):
-        click.echo(_("ALARM: {alarm}").format(alarm=alarm))
-    if document["stopped"] is not None:
-        click.echo(error_text(document["stopped"]))
-
-
-def _shown_in(zone: tzinfo) -> Callable[[datetime], str]:
-    return lambda moment: show_time(moment, zone)
 
 
 def _share_texts(paths: tuple[str, ...]) -> list[dict[str, str]]:

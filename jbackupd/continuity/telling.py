@@ -17,7 +17,8 @@ def state_text(state: str) -> str:
     """Return a step's state in words."""
     return {
         "pending": _("not begun"), "running": _("under way"), "done": _("done"), "failed": _("failed"),
-        "skipped": _("left out"),
+        "skipped": _("left out"), "omitted": _("not in this mode"), "undoing": _("being undone"),
+        "undone": _("undone"), "stuck": _("could not be undone"),
     }[state]
 
 
@@ -25,7 +26,9 @@ def kind_text(kind: str) -> str:
     """Return a step's kind in words."""
     return {
         "unlock": _("recover keys"), "restore": _("restore"), "inspect": _("inspect files"), "desk": _("open desk"),
-        "check": _("look-up"),
+        "check": _("check"), "fence": _("fence"), "export": _("export"), "mount": _("mount"),
+        "postgres": _("start PostgreSQL"), "service": _("start service"), "confirm": _("ask people"),
+        "notify": _("tell people"), "hook": _("turn traffic"),
     }.get(kind, kind)
 
 
@@ -35,10 +38,40 @@ def event_text(entry: Document) -> str:
         "lost": _("the home site is lost"), "declared": _("the loss is declared"), "run": _("the run begins"),
         "resume": _("the run is resumed"), "end": _("the run ends"), "proved": _("the run ends, proved"),
         "begin": _("begins"), "finish": _("done"), "fail": _("failed"), "skip": _("left out"), "again": _("again"),
+        "omit": _("not in this mode"), "undo": _("is undone"), "undone": _("undone"), "stick": _("could not be undone"),
+        "answer": _("a person answers: {choice} ({by})"), "commit": _("the commit ({by})"),
+        "rollback": _("everything is undone ({by}): {reason}"), "notice": _("notice: {text}"),
+        "waiting": _("waits: {reason}"),
         "clean": _("what it laid out is being removed"), "cleaned": _("what it laid out is removed"),
     }
     word = words[entry["event"]]
+    if entry["event"] in ("answer", "commit", "rollback", "notice", "waiting"):
+        word = word.format(**{**entry, "by": entry.get("by") or _("by the plan itself")})
     return f"{entry['step']}: {word}" if "step" in entry else word
+
+
+CHOICES = {
+    "failed": ("retry", "continue", "halt", "rollback"), "confirm": ("yes", "no"), "commit": ("commit", "rollback"),
+}
+"""What may be said to each kind of question."""
+
+
+def asks_text(asked: Document, run: str) -> list[str]:
+    """Return what people are asked, in words, and the command that answers."""
+    step = asked["step"]
+    match asked["kind"]:
+        case "commit":
+            return [
+                _("everything is up; look at it, then decide:"),
+                f"  jbackupd recovery commit {run}",
+                f"  jbackupd recovery rollback {run} --reason ...",
+            ]
+        case "confirm":
+            who = _(" (asked of {who})").format(who=asked["who"]) if asked.get("who") else ""
+            question = f"{step}: {asked['question']}{who}"
+        case _:
+            question = _("{step} has failed: what shall happen?").format(step=step)
+    return [question, f"  jbackupd recovery answer {run} {step} {'|'.join(CHOICES[asked['kind']])}"]
 
 
 def after_text(document: Document, entry: Document) -> str:
@@ -59,10 +92,15 @@ def outcome_text(document: Document) -> str:
 
 
 def _came_to(document: Document) -> str:
+    if document["rollback"] is not None and document["over"]:
+        stuck = document["rollback"]["stuck"]
+        return _("undone, except {steps}").format(steps=", ".join(stuck)) if stuck else _("undone")
     if document["proved"]:
         return _("proved: every step is done")
     if document.get("under_way"):
-        return _("under way")
+        return _("waits for people") if document["asks"] else _("under way")
+    if document["over"] and document["back"]:
+        return _("services are back, with gaps")
     if document["over"]:
         return _("ended with failures")
     return _("given up") if document["clean_begun_at"] else _("interrupted; it waits to be resumed")
@@ -95,6 +133,9 @@ def detail_text(detail: Document) -> str:
             "{count} look-up, as of {as_of}", "{count} look-ups, as of {as_of}", detail["look_ups"],
             as_of=detail["as_of_shown"],
         ))
+    if "told" in detail:
+        parts.append(_("told: {sites}").format(sites=", ".join(detail["told"]) or "-"))
+    parts += [str(detail[key]) for key in ("unit", "program", "answered", "value", "notice") if key in detail]
     if "error" in detail:
         parts.append(error_text(detail["error"]))
     return ", ".join(parts)

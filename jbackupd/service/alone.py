@@ -64,6 +64,18 @@ class Alone:
         except msgspec.ValidationError as error:
             raise UsageError("unable to {verb}: {reason}", verb=verb, reason=str(error)) from error
 
+    def aside(self, verb: str, /, **arguments: Any) -> dict[str, Any]:
+        """Do something while `__call__` does something else; from another thread. Blocks."""
+        kind, handler = self._verbs[verb]
+
+        async def hear(_answer: Answer) -> None:
+            """Tell nobody: whoever watches is told."""
+
+        async def do() -> dict[str, Any]:
+            return dict(await handler(Call(msgspec.convert(arguments, kind), hear)))
+
+        return asyncio.run_coroutine_threadsafe(do(), self._runner.get_loop()).result()
+
     def serve(self) -> None:
         """Let open desks answer until SIGINT or SIGTERM. Blocks."""
         self._runner.run(_until_signalled())
