@@ -293,8 +293,11 @@ class Vault:
         self.points = PointList(store, verifiers)
         self.reader = FrameReader(store, catalog, keys, tenant=tenant)
 
-    def open_point(self, stored: StoredPoint) -> OpenPoint:
+    def open_point(self, stored: StoredPoint, reader: FrameReader | None = None) -> OpenPoint:
         """Open a point.
+
+        Args:
+            reader: Another one than the vault's own, to have a cache for itself.
 
         Raises:
             ErasedError: Its key was destroyed on purpose.
@@ -314,4 +317,4 @@ class Vault:
             key, tenant=self.tenant, pack_id=header.point_id, commitment=body_commitment(sealed_body),
             kind=ObjectKind.POINT,
         )
-        return OpenPoint(stored, open_body(opener, sealed_body), self.reader, self.keys.content_hash())
+        return OpenPoint(stored, open_body(opener, sealed_body), reader or self.reader, self.keys.content_hash())
