@@ -120,6 +120,9 @@ class Run:
                     await self._undo_all()
                     break
                 while (step := next_step(self._plan, self.record.standing)) is not None:
+                    if isinstance(step, ConfirmStep):
+                        # Before anybody can hear of the question.
+                        self._confirmed[step.id] = asyncio.get_running_loop().create_future()
                     await self._note(step, StepEvent.BEGIN)
                     self._deeds[step.id] = asyncio.create_task(self._do(step), name=f"step {step.id}")
                 if not is_over(self._plan, self.record.standing):
@@ -278,12 +281,8 @@ class Run:
         return await self._actions.perform(step, stopped, functools.partial(self._tell, step.id))
 
     async def _confirm(self, step: ConfirmStep) -> Mapping[str, Any]:
-        waiting = self._confirmed[step.id] = asyncio.get_running_loop().create_future()
-        try:
-            if not await waiting:
-                raise RefusedError("the answer to {question!r} was no", "", question=step.question)
-        finally:
-            del self._confirmed[step.id]
+        if not await self._confirmed[step.id]:
+            raise RefusedError("the answer to {question!r} was no", question=step.question)
         return {"answer": "yes"}
 
     def _timeout(self, step: Step) -> float | None:
