@@ -114,6 +114,14 @@ class PointView:
         number = self._found(path) if path else -1
         if number < 0 or self._list.short(number).type is not EntryType.FILE:
             raise UsageError("{path} is not a file", "name a file", path=_shown(path))
+        return self.open_number(number)
+
+    def entries(self) -> Iterator[TreeEntry]:
+        """Yield all entries in order, each without its extents."""
+        return map(self._list.short, range(len(self)))
+
+    def open_number(self, number: int) -> FileView:
+        """Return the bytes of a file by its place in the order of `entries`."""
         return FileView(self._point.read, Extents(self._list.extents(number)))
 
     def _found(self, path: bytes) -> int:
