@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jbackupd.cli.journal import journal
 from jbackupd.cli.output import Frame, pass_frame
 from jbackupd.model.errors import DamageError, NotFoundError, RefusedError, UsageError
 from jbackupd.model.ids import TenantId, is_word
@@ -29,6 +30,9 @@ def desk() -> None:
     """Hold the commands of the desk."""
 
 
+desk.add_command(journal)
+
+
 @desk.command("load", help=_("Load a resident extract (CSV) into the desk."))
 @click.argument("extract", type=click.Path(exists=True, dir_okay=False))
 @click.option("--map", "map_file", required=True, metavar="FILE", help=_("column map (TOML)"))
@@ -42,7 +46,7 @@ def load(frame: Frame, extract: str, map_file: str, as_of: str, loaded_from: str
     from jbackupd.desk.extract import load_extract
     from jbackupd.desk.mapfile import load_map
 
-    moment = _moment(as_of)
+    moment = moment_of(as_of)
     mapping = load_map(map_file)
     database = os.path.join(frame.settings().site.state, DATA)
     with open(extract, "rb") as source:
@@ -314,7 +318,12 @@ def _chain(frame: Frame, file: str | None, tenant: str | None) -> tuple[PosixFil
     return files, f"{audit_folder(owner)}/{CHAIN_NAME}"
 
 
-def _moment(text: str) -> datetime:
+def moment_of(text: str) -> datetime:
+    """Return a moment that was typed with its offset.
+
+    Raises:
+        UsageError: It is none.
+    """
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

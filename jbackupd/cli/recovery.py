@@ -11,6 +11,7 @@ import click
 from jbackupd.cli.asking import answering
 from jbackupd.cli.clean import clean
 from jbackupd.cli.deciding import answer, commit, login, rollback
+from jbackupd.cli.failback import failback
 from jbackupd.cli.output import Frame, pass_frame, show_time
 from jbackupd.cli.running import running
 from jbackupd.cli.watching import FAILED, shown_in, told, watch, watched
@@ -20,7 +21,7 @@ from jbackupd.model.reasons import in_words
 from jbackupd.model.texts import _
 
 if TYPE_CHECKING:
-    from jbackupd.service.readiness import Finding
+    from jbackupd.service.finding import Finding
 
 @click.group(help=_("Run a continuity plan."))
 def recovery() -> None:
@@ -28,23 +29,27 @@ def recovery() -> None:
 
 
 recovery.add_command(clean)
+recovery.add_command(failback)
 for command in (answer, commit, rollback):
     recovery.add_command(command)
 
 
 @recovery.command(help=_("Read a plan and tell what it would find here; changes nothing."))
 @click.argument("plan", metavar="PLAN")
+@click.option("--share", "shares", multiple=True, metavar="FILE", help=_("try a share of the recovery key on the keys"))
 @pass_frame
-def check(frame: Frame, plan: str) -> int:
+def check(frame: Frame, plan: str, shares: tuple[str, ...]) -> int:
     """Check a plan against what this site holds; exit code 1 if something is missing."""
     from datetime import UTC
 
-    from jbackupd.service.readiness import Grade, readiness
+    from jbackupd.codec.shares import Share
+    from jbackupd.service.readiness import is_ready, readiness
     from jbackupd.settings.plan import load_plan
 
     wanted = load_plan(plan)
-    findings = readiness(frame.settings(), wanted, datetime.now(UTC))
-    ready = not any(finding.grade is Grade.BAD for finding in findings)
+    given = [Share.from_text(share["text"], source=share["source"]) for share in _share_texts(shares)]
+    findings = readiness(frame.settings(), wanted, datetime.now(UTC), given)
+    ready = is_ready(findings)
     document = {
         "plan": wanted.id, "title": wanted.title, "ready": ready,
         "findings": [

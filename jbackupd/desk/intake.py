@@ -40,14 +40,14 @@ class Clerk:
 
 
 class Shelf:
-    """The journals of other desks; reads them anew when there are others than before."""
+    """The journals of other desks."""
 
     def fingerprint(self) -> object:
         """Return something that differs when a journal has come or grown; cheap."""
         return None
 
     def ledgers(self) -> Sequence[Ledger]:
-        """Return what they hold."""
+        """Return what they hold; one that is there twice counts once."""
         return ()
 
 
@@ -60,6 +60,7 @@ class Book:
         desk: A word that names the desk at this site.
         label: Names it in numbers: 伊万里.
         shelf: What other desks have taken in.
+        lock: Shared by the books of a tenant, which look into each other.
 
     Raises:
         DamageError, KeyringError: The journal cannot be used.
@@ -68,14 +69,14 @@ class Book:
 
     def __init__(
         self, open_journal: Callable[[], SealedJournal], *, tenant: TenantId, desk: str, label: str, clock: Clock,
-        audit: DeskAudit, shelf: Shelf | None = None,
+        audit: DeskAudit, shelf: Shelf | None = None, lock: threading.RLock | None = None,
     ) -> None:
         self._open_journal = open_journal
         self._names = (tenant, desk, label)
         self._clock = clock
         self._audit = audit
         self._shelf = shelf or Shelf()
-        self._lock = threading.Lock()
+        self._lock = lock or threading.RLock()
         self._journal: SealedJournal | None = None
         self._ledger = Ledger(b"")
         self._known: object = None
@@ -84,6 +85,11 @@ class Book:
         with self._lock:
             self._opened()
             self._look_again()
+
+    @property
+    def ledger(self) -> Ledger:
+        """What this desk has taken in; only for who holds the lock."""
+        return self._ledger
 
     def close(self) -> None:
         """Close the journal; the next write opens it again."""
