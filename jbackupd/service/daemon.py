@@ -36,6 +36,7 @@ from jbackupd.service.log import Log, set_level
 from jbackupd.service.metrics import CONTENT_TYPE, render
 from jbackupd.service.notify import Notifier, keep_alive
 from jbackupd.service.peers import PeerSet
+from jbackupd.service.planchecks import PlanChecks
 from jbackupd.service.reclaims import Reclaims
 from jbackupd.service.runner import Runner
 from jbackupd.service.scheduler import Scheduler
@@ -172,6 +173,7 @@ class Daemon:
         elsewhere = Elsewhere(live, epochs, files, self.board, self.peer_set, offload=offload, log=log)
         self._checks = Checks(live, epochs, files, elsewhere, self.runner, offload=offload, clock=clock, log=log)
         self._checks.register(self.control)
+        self._plan_checks = PlanChecks(live, self.runner, offload=offload, clock=clock, log=log)
         self._succession = Succession(
             live, epochs, pending, files, self.board, self.peer_set, offload=offload, clock=clock, log=log
         )
@@ -200,6 +202,7 @@ class Daemon:
         self._tasks.start("schedule", self._scheduler.run)
         self._tasks.start("reclaim", self._reclaims.run)
         self._tasks.start("verify", self._checks.run)
+        self._tasks.start("plans", self._plan_checks.run)
         self._tasks.start("received points", self._follow_received)
         self._tasks.start("standing", self._tell_standing)
         self._notifier.ready()
@@ -241,6 +244,7 @@ class Daemon:
                 self.runner.stopping = True
                 await self._tasks.stop("reclaim")
                 await self._tasks.stop("verify")
+                await self._tasks.stop("plans")
             await self._succession.close()
             await self.runner.stop()
             await self.peer_set.close()

@@ -2,64 +2,52 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import socket
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
-from enum import Enum
-from typing import Any
 
+from jbackupd.codec.shares import Share, combine
 from jbackupd.continuity.epoch import read_declarations
 from jbackupd.desk.fields import ColumnMap
 from jbackupd.model.errors import JbackupdError, NotFoundError
 from jbackupd.model.ids import ObjectKind, ObjectRef, PointSelector
 from jbackupd.model.texts import to_translate
-from jbackupd.model.units import Address, show_duration, show_size
+from jbackupd.model.units import show_duration, show_size
+from jbackupd.service.finding import Finding, Grade, bad, good, note
+from jbackupd.service.readysteps import step_findings
 from jbackupd.service.wiring import existing_store, known_verifiers
 from jbackupd.settings.plan import Plan
 from jbackupd.settings.schema import Settings
-from jbackupd.settings.steps import DeskStep, RestoreStep
+from jbackupd.settings.steps import DeskStep, ExportStep, MountStep, RestoreStep
 from jbackupd.storage.files import PosixFiles
 from jbackupd.vault.erased import destroyed_objects
+from jbackupd.vault.keyring import RecoveredKeys
 from jbackupd.vault.receipts import ReceiptList
+from jbackupd.vault.soundness import Soundness
 from jbackupd.vault.store import ObjectStore
 from jbackupd.vault.vault import PointList, StoredPoint
 
+Source = RestoreStep | ExportStep | MountStep
+"""Steps that read a point."""
 SPACE_FACTOR = 6
 """Registers in CSV pack to a fifth and less; a plan should not begin on a disk that may fill up halfway."""
 
 
-class Grade(Enum):
-    """How good a finding is."""
+def readiness(settings: Settings, plan: Plan, now: datetime, shares: Sequence[Share] = ()) -> list[Finding]:
+    """Return what a run of a plan would find at this site, in the plan's order; nothing is changed or kept.
 
-    GOOD = "good"
-    NOTE = "note"
-    """To know; a run would not fail of it."""
-    BAD = "bad"
+    Needs no daemon and no lock. Blocks.
 
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at.
-
-    Attributes:
-        step: The plan's step, or empty for the plan as a whole.
-        text: English template.
-        fields: For the template.
+    Args:
+        shares: Are tried on the tenant's keys where they are given, and forgotten.
     """
-
-    grade: Grade
-    step: str
-    text: str
-    fields: dict[str, Any]
-
-
-def readiness(settings: Settings, plan: Plan, now: datetime) -> list[Finding]:
-    """Return what a run of a plan would find at this site, in the plan's order. Needs no daemon and no lock. Blocks."""
     look = _Look(settings, plan, now)
-    return [*look.declaration(), *look.keys(), *look.steps(), *look.space()]
+    return [*look.declaration(), *look.keys(shares), *look.steps(), *look.space()]
+
+
+def is_ready(findings: Iterable[Finding]) -> bool:
+    """Tell whether nothing that was found would keep a run from its end."""
+    return not any(finding.grade is Grade.BAD for finding in findings)
 
 
 def check_desks(plan: Plan) -> None:
@@ -92,38 +80,50 @@ class _Look:
         """Could the home site be declared lost, or is it already?"""
         home, needed, officers = self._plan.home, self._settings.approval.declare_lost, self._settings.officers
         if home == self._settings.site.id:
-            yield _bad("", to_translate("{home} is this site: a plan is run at another one"), home=home)
+            yield bad("", to_translate("{home} is this site: a plan is run at another one"), home=home)
         elif home not in {peer.id for peer in self._settings.peers}:
-            yield _bad("", to_translate("{home} is no peer in the configuration: its points cannot be verified"),
+            yield bad("", to_translate("{home} is no peer in the configuration: its points cannot be verified"),
                        home=home)
         declared = read_declarations(self._files).get(home)
         if declared is not None and declared.statement.acting != self._settings.site.id:
-            yield _bad("", to_translate("{home} is declared lost, and {acting} acts for it"), home=home,
+            yield bad("", to_translate("{home} is declared lost, and {acting} acts for it"), home=home,
                        acting=declared.statement.acting)
         elif declared is not None:
-            yield _good("", to_translate("{home} is declared lost"), home=home)
+            yield good("", to_translate("{home} is declared lost"), home=home)
         elif len(officers) < needed:
-            yield _bad("", to_translate("{needed} officers must approve a declaration, {count} are configured"),
+            yield bad("", to_translate("{needed} officers must approve a declaration, {count} are configured"),
                        needed=needed, count=len(officers))
         else:
-            yield _note("", to_translate("{home} is not declared lost; until it is, a run is refused"), home=home)
+            yield note("", to_translate("{home} is not declared lost; until it is, a run is refused"), home=home)
 
-    def keys(self) -> Iterator[Finding]:
-        """Is there anything that the shares could open?"""
+    def keys(self, shares: Sequence[Share]) -> Iterator[Finding]:
+        """Is there anything that the shares could open, and do they?"""
         tenant = self._plan.tenant
         if self._store is None:
-            yield _bad("", to_translate("this site holds nothing of {tenant}"), tenant=tenant)
+            yield bad("", to_translate("this site holds nothing of {tenant}"), tenant=tenant)
         elif not self._store.names(ObjectKind.KEY):
-            yield _bad("", to_translate("this site holds no keys of {tenant}"), tenant=tenant)
+            yield bad("", to_translate("this site holds no keys of {tenant}"), tenant=tenant)
+        elif shares:
+            yield from self._opened(shares, self._store)
+
+    def _opened(self, shares: Sequence[Share], store: ObjectStore) -> Iterator[Finding]:
+        try:
+            keys = RecoveredKeys.from_store(combine(shares), self._plan.tenant, store)
+        except JbackupdError as error:
+            yield Finding(Grade.BAD, "", error.message, error.fields)
+            return
+        for damage in keys.damaged:
+            yield Finding(Grade.BAD, "", damage.message, damage.fields)
+        if not keys.damaged:
+            yield good("", to_translate("{count} shares open all keys"), count=len(shares))
 
     def steps(self) -> Iterator[Finding]:
         """Look at every step that needs something of this site."""
         for step in self._plan.steps:
+            yield from step_findings(step)
             try:
-                if isinstance(step, RestoreStep) and self._points is not None:
+                if isinstance(step, (RestoreStep, ExportStep, MountStep)) and self._points is not None:
                     yield from self._restore(step, self._points)
-                elif isinstance(step, DeskStep):
-                    yield from self._desk(step)
             except JbackupdError as error:
                 yield Finding(Grade.BAD, step.id, error.message, error.fields)
 
@@ -133,11 +133,11 @@ class _Look:
         free, wanted = status.f_bavail * status.f_frsize, self._stored_bytes * SPACE_FACTOR
         fields = {"free": show_size(free), "wanted": show_size(wanted), "state": self._settings.site.state}
         if free < wanted:
-            yield _bad("", to_translate("{free} are free in {state}; the restored data may need {wanted}"), **fields)
+            yield bad("", to_translate("{free} are free in {state}; the restored data may need {wanted}"), **fields)
         elif wanted:
-            yield _good("", to_translate("{free} are free in {state}"), **fields)
+            yield good("", to_translate("{free} are free in {state}"), **fields)
 
-    def _restore(self, step: RestoreStep, points: PointList) -> Iterator[Finding]:
+    def _restore(self, step: Source, points: PointList) -> Iterator[Finding]:
         point = points.find(PointSelector.parse(f"{step.dataset}@{step.point}"))
         age = (self._now - point.header.begun_at).total_seconds()
         fields = {
@@ -145,16 +145,16 @@ class _Look:
             "target": show_duration(self._plan.rpo.total_seconds()),
         }
         if age > self._plan.rpo.total_seconds():
-            yield _bad(step.id, to_translate("{point} of {time} is {age} old, more than {target}"), **fields)
+            yield bad(step.id, to_translate("{point} of {time} is {age} old, more than {target}"), **fields)
         else:
-            yield _good(step.id, to_translate("{point} of {time}, {age} old"), **fields)
+            yield good(step.id, to_translate("{point} of {time}, {age} old"), **fields)
         if point.header.incomplete:
-            yield _note(step.id, to_translate("{point} is incomplete: something could not be read when it was taken"),
+            yield note(step.id, to_translate("{point} is incomplete: something could not be read when it was taken"),
                         point=point.label)
         yield from self._objects(step, points, point)
         yield from self._receipts(step, point)
 
-    def _objects(self, step: RestoreStep, points: PointList, point: StoredPoint) -> Iterator[Finding]:
+    def _objects(self, step: Source, points: PointList, point: StoredPoint) -> Iterator[Finding]:
         assert self._store is not None
         needed = points.needed(point.header.dataset, point.header.sequence)
         needed -= destroyed_objects(self._store, points.verifiers)
@@ -165,54 +165,36 @@ class _Look:
             except JbackupdError:
                 missing.append(ref)
         if missing:
-            yield _bad(step.id, to_translate("{point} lacks {count} of {needed} objects, {first} among them"),
+            yield bad(step.id, to_translate("{point} lacks {count} of {needed} objects, {first} among them"),
                        point=point.label, count=len(missing), needed=len(needed), first=str(min(missing)))
+        yield from self._looks(step, point, needed)
 
-    def _receipts(self, step: RestoreStep, point: StoredPoint) -> Iterator[Finding]:
+    def _looks(self, step: Source, point: StoredPoint, needed: Collection[ObjectRef]) -> Iterator[Finding]:
+        """Were its objects read back lately, and found sound?"""
+        assert self._store is not None
+        cover = self._settings.verify.cover
+        looked = Soundness(self._store).coverage(needed, self._now - cover)
+        fields = {"point": point.label, "count": looked.recent, "needed": looked.objects,
+                  "within": show_duration(cover.total_seconds())}
+        if looked.unsound:
+            yield bad(step.id, to_translate("{point}: {count} of its objects are damaged; see 'jbackupd vault repair'"),
+                      point=point.label, count=looked.unsound)
+        elif looked.recent < looked.objects:
+            yield note(step.id, to_translate("{point}: {count} of {needed} objects were verified within {within}"),
+                       **fields)
+        else:
+            yield good(step.id, to_translate("{point}: all {needed} objects were verified within {within}"), **fields)
+
+    def _receipts(self, step: Source, point: StoredPoint) -> Iterator[Finding]:
         """Who else has this point, and has somebody signed for a newer one?"""
         assert self._store is not None
         given = [r for _name, r in ReceiptList(self._store).all() if r.dataset == step.dataset]
         others = {r.holder for r in given if r.point == point.name} - {self._settings.site.id}
         if others:
-            yield _good(step.id, to_translate("{point} is also at {sites}"), point=point.label,
+            yield good(step.id, to_translate("{point} is also at {sites}"), point=point.label,
                         sites=", ".join(sorted(others)))
         newest = max((r.sequence for r in given), default=0)
         if step.point == "latest" and newest > point.header.sequence:
             sites = sorted({r.holder for r in given if r.sequence == newest})
-            yield _note(step.id, to_translate("{dataset}@{sequence} is newer; {sites} signed for it and will be asked"),
+            yield note(step.id, to_translate("{dataset}@{sequence} is newer; {sites} signed for it and will be asked"),
                         dataset=step.dataset, sequence=newest, sites=", ".join(sites))
-
-    def _desk(self, step: DeskStep) -> Iterator[Finding]:
-        ColumnMap.parse(step.columns, ignore=step.ignore, encoding=step.encoding)
-        for path in (step.certificate, step.private_key):
-            if path is not None and not os.path.exists(path):
-                yield _bad(step.id, to_translate("{path} does not exist"), path=path)
-        reason = _why_not_free(step.listen)
-        if reason is not None:
-            yield _bad(step.id, to_translate("unable to listen at {address}: {reason}"), address=str(step.listen),
-                       reason=reason)
-        else:
-            yield _good(step.id, to_translate("{address} is free for the desk"), address=str(step.listen))
-
-
-def _why_not_free(address: Address) -> str | None:
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((address.host, address.port))
-        except OSError as error:
-            return os.strerror(error.errno or errno.EINVAL)
-    return None
-
-
-def _good(step: str, text: str, **fields: Any) -> Finding:
-    return Finding(Grade.GOOD, step, text, fields)
-
-
-def _note(step: str, text: str, **fields: Any) -> Finding:
-    return Finding(Grade.NOTE, step, text, fields)
-
-
-def _bad(step: str, text: str, **fields: Any) -> Finding:
-    return Finding(Grade.BAD, step, text, fields)

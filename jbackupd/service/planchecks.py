@@ -1,0 +1,110 @@
+"""The daily look whether the plans of this site could be run now. Nothing is started, nothing but the facts is kept."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from jbackupd.model.clock import Clock
+from jbackupd.model.errors import JbackupdError
+from jbackupd.model.texts import _
+from jbackupd.runtime.offload import Offload
+from jbackupd.service.finding import Finding, Grade
+from jbackupd.service.live import Live
+from jbackupd.service.log import Log
+from jbackupd.service.readiness import readiness
+from jbackupd.service.runner import Runner
+from jbackupd.settings.load import read_text
+from jbackupd.settings.plan import Plan, load_plan
+from jbackupd.settings.schema import PlanFile
+
+LOOK_SECONDS = 30.0
+"""As the scheduler: the wall clock may jump, and no wait is longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanFacts:
+    """What the last look at a plan found.
+
+    Attributes:
+        file: Where the plan lies.
+        plan: None if it cannot be read.
+        digest: Hex SHA-256 of its text.
+        error: Why it cannot be read.
+        findings: All, also the good ones.
+    """
+
+    file: str
+    checked_at: datetime
+    plan: Plan | None = None
+    digest: str = ""
+    error: JbackupdError | None = None
+    findings: tuple[Finding, ...] = field(default=())
+
+    @property
+    def bad(self) -> tuple[Finding, ...]:
+        """What would keep a run from its end."""
+        return tuple(finding for finding in self.findings if finding.grade is Grade.BAD)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the plan could be run."""
+        return self.plan is not None and not self.bad
+
+
+class PlanChecks:
+    """Owns the looks of this run of the daemon.
+
+    Args:
+        runner: Knows when the daemon stops, and rings when something has changed.
+    """
+
+    def __init__(self, live: Live, runner: Runner, *, offload: Offload, clock: Clock, log: Log) -> None:
+        self.facts: dict[str, PlanFacts] = {}
+        """By the plan's file."""
+        self._live = live
+        self._runner = runner
+        self._offload = offload
+        self._clock = clock
+        self._log = log
+
+    async def run(self) -> None:
+        """Look at every plan now, and then as its schedule says."""
+        while not self._runner.stopping:
+            seen = self._runner.news.revision
+            wanted = {plan.file: plan for plan in self._live.settings.plans}
+            for gone in self.facts.keys() - wanted.keys():
+                del self.facts[gone]
+            for plan in wanted.values():
+                if self._is_due(plan) and not self._runner.stopping:
+                    await self._look(plan)
+            await self._runner.news.within(seen, LOOK_SECONDS)
+
+    def _is_due(self, plan: PlanFile) -> bool:
+        known = self.facts.get(plan.file)
+        if known is None:
+            return True
+        due = plan.check.next_after(known.checked_at, self._live.settings.site.zone)
+        return due is not None and due <= self._clock.now()
+
+    async def _look(self, plan: PlanFile) -> None:
+        found = await self._offload.disk(self._looked, plan.file)
+        self.facts[plan.file] = found
+        if found.error is not None:
+            self._log.error(_("{file}: the plan cannot be read: {reason}"), file=plan.file, reason=found.error)
+        for finding in found.bad:
+            self._log.error(
+                _("{plan}: a run would fail here: {reason}"), plan=found.plan.id if found.plan else plan.file,
+                reason=finding.text.format(**finding.fields),
+            )
+        self._runner.news.ring()
+
+    def _looked(self, file: str) -> PlanFacts:
+        now = self._clock.now()
+        try:
+            plan, text = load_plan(file), read_text(file)
+            findings = readiness(self._live.settings, plan, now)
+        except JbackupdError as error:
+            return PlanFacts(file, now, error=error)
+        return PlanFacts(file, now, plan, hashlib.sha256(text.encode()).hexdigest(), findings=tuple(findings))
