@@ -12,7 +12,17 @@ import pytest
 
 from jbackupd.cli.main import _root
 from jbackupd.continuity.plan import STEP_MACHINE
-from jbackupd.continuity.record import Beginning, Clean, Cleaned, End, Resume, StepNote
+from jbackupd.continuity.record import (
+    Answer,
+    Beginning,
+    Clean,
+    Cleaned,
+    Commit,
+    End,
+    Resume,
+    Rollback,
+    StepNote,
+)
 from jbackupd.service.readiness import check_desks
 from jbackupd.settings.plan import Plan, load_plan
 from jbackupd.settings.steps import AnyStep, Step
@@ -32,8 +42,8 @@ def test_every_example_plan_can_be_used(path: str) -> None:
     check_desks(load_plan(path))
 
 
-def test_the_commented_plan_shows_every_kind_of_step() -> None:
-    kinds = {step.kind for step in load_plan(os.path.join(TOP, "config", "plans", "counter.toml")).steps}
+def test_the_commented_plans_show_every_kind_of_step() -> None:
+    kinds = {step.kind for path in PLANS for step in load_plan(path).steps}
     assert kinds == {kind.model_fields["kind"].annotation.__args__[0] for kind in KINDS}
 
 
@@ -68,7 +78,7 @@ def test_every_command_on_the_page_exists_with_its_options() -> None:
 
 def test_the_journals_page_has_every_event_field_and_transition() -> None:
     text = page("docs/format/run-journal.md")
-    for kind in (Beginning, StepNote, Resume, End, Clean, Cleaned):
+    for kind in (Beginning, StepNote, Resume, Answer, Commit, Rollback, End, Clean, Cleaned):
         assert f"| `{kind.__struct_config__.tag}` |" in text
         assert [name for name in kind.__struct_encode_fields__ if f"`{name}`" not in text] == []
     rows = re.findall(r"^\| ([a-z, ]+) \| `(\w+)` \| (\w+) \|$", text, re.MULTILINE)
