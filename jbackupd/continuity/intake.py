@@ -218,6 +218,8 @@ class Marks:
     damage: tuple[Item, ...] = ()
     safety: Item | None = None
     evacuation: Item | None = None
+    all: tuple[Item, ...] = ()
+    """Everything that holds, oldest first."""
 
 
 NO_MARKS = Marks()
@@ -240,6 +242,7 @@ def marks_of(items: Sequence[Item]) -> dict[str, Marks]:
 
 def with_item(marks: Marks, item: Item) -> Marks:
     """Return marks with one more reception, which is later than those before."""
+    marks = replace(marks, all=(*marks.all, item))
     if item.spec.changes_register:
         return replace(marks, pending=(*marks.pending, item))
     match item.first.kind:

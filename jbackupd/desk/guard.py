@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from jbackupd.model.errors import RefusedError, UsageError
 
 FORM_BYTES_MAX = 16 * 1024
+FORM_FIELDS_MAX = 16
 FORM_SECONDS_MAX = 10.0
 _LOCAL_PATH = re.compile(r"/[A-Za-z0-9/_-]{0,80}")
 SAFE_HEADERS = {
@@ -33,8 +34,13 @@ SAFE_HEADERS = {
 """On every answer of the desk."""
 
 
-async def read_form(request: Request) -> dict[str, str]:
+async def read_form(
+    request: Request, *, bytes_max: int = FORM_BYTES_MAX, fields_max: int = FORM_FIELDS_MAX
+) -> dict[str, str]:
     """Return a form's fields.
+
+    Args:
+        bytes_max: Of the whole form, as it is sent.
 
     Raises:
         UsageError: It is no form, too long, or comes too slowly.
@@ -46,9 +52,9 @@ async def read_form(request: Request) -> dict[str, str]:
             body = b""
             async for piece in request.stream():
                 body += piece
-                if len(body) > FORM_BYTES_MAX:
+                if len(body) > bytes_max:
                     raise _not_a_form()
-        return dict(parse_qsl(body.decode("utf-8"), keep_blank_values=True, max_num_fields=16))
+        return dict(parse_qsl(body.decode("utf-8"), keep_blank_values=True, max_num_fields=fields_max))
     except (TimeoutError, ClientDisconnect, ValueError) as error:
         raise _not_a_form() from error
 

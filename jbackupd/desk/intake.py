@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from jbackupd.continuity.intake import NO_MARKS, Item, Ledger, Marks, marks_of, merged
+from jbackupd.continuity.intake import Item, Ledger, Marks, marks_of, merged
 from jbackupd.desk.audit import DeskAudit
 from jbackupd.format.intake import (
     Begin,
@@ -102,17 +102,19 @@ class Book:
             self._look_again()
             return self._items
 
-    def marks(self, number: str) -> Marks:
-        """Return what was received about a resident."""
+    def marks(self) -> Mapping[str, Marks]:
+        """Return what was received about residents, by 宛名番号."""
         with self._lock:
             self._look_again()
-            return self._marks.get(number, NO_MARKS)
+            return self._marks
 
-    def find(self, number: str) -> Item | None:
-        """Return a reception of any desk by its number; this desk's own first."""
-        with self._lock:
-            self._look_again()
-            return self._ledger.items.get(number) or next((i for i in self._items if i.number == number), None)
+    def find(self, address: str) -> Item | None:
+        """Return a reception of any desk by the address of its page."""
+        journal, _, position = address.partition("-")
+        return next(
+            (item for item in self.items() if item.journal.hex()[:8] == journal and str(item.position) == position),
+            None,
+        )
 
     def is_own(self, item: Item) -> bool:
         """Tell whether this desk took it in, and so may change it."""
@@ -238,6 +240,11 @@ class Book:
             self._items = tuple(merged([self._ledger, *others]))
             self._marks = marks_of(self._items)
             self._known = known
+
+
+def address_of(item: Item) -> str:
+    """Return what names a reception in the address of its page; tells nothing of it."""
+    return f"{item.journal.hex()[:8]}-{item.position}"
 
 
 def not_recorded() -> TryLaterError:

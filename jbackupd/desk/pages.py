@@ -12,9 +12,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from jbackupd.desk.database import Facts
+from jbackupd.desk.intake_texts import INTAKE_FILTERS
 from jbackupd.desk.masking import Mask, show
 from jbackupd.desk.residents import Resident
-from jbackupd.model.texts import _, in_language
+from jbackupd.model.texts import _, counted, in_language
 from jbackupd.model.wareki import JST, show_day, show_moment
 
 BANNER = "縮退運転中"
@@ -31,6 +32,7 @@ class Frame:
         account: Who is signed in; empty if nobody is.
         form_token: For the forms of a signed-in clerk.
         path: Where the language switch leads back to.
+        intake: Whether receptions are taken in here.
     """
 
     title: str
@@ -40,6 +42,7 @@ class Frame:
     account: str = ""
     form_token: str = ""
     path: str = "/"
+    intake: bool = False
 
 
 class Pages:
@@ -50,9 +53,10 @@ class Pages:
             loader=PackageLoader("jbackupd.desk"), autoescape=True, undefined=StrictUndefined,
             trim_blocks=True, lstrip_blocks=True,
         )
-        self._environment.globals.update(_=_, BANNER=BANNER, AS_OF=AS_OF, Mask=Mask)
+        self._environment.globals.update(_=_, counted=counted, BANNER=BANNER, AS_OF=AS_OF, Mask=Mask)
         self._environment.filters.update(
             moment=show_moment, birth=birth_text, sex=sex_text, state=state_text, gaiji=mark_gaiji,
+            **INTAKE_FILTERS,
         )
 
     def render(self, template: str, frame: Frame, values: Mapping[str, Any]) -> str:

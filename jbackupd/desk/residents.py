@@ -117,6 +117,11 @@ class Residents:
             raise NotFoundError("this resident is not in the data", "search again")
         return rows[0]
 
+    def by_number(self, number: str) -> Resident | None:
+        """Return the resident with a 宛名番号, however many zeros are in front of it; None if there is none."""
+        rows = self._select(f"{_SELECT} number_key = ? limit 2", (fold_number(number),))
+        return next((row for row in rows if row.number == number), rows[0] if rows else None)
+
     def household(self, resident: Resident) -> tuple[Resident, ...]:
         """Return all members of a resident's household in their order, the resident among them."""
         if not resident.household:

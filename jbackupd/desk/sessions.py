@@ -32,6 +32,7 @@ class Session:
     Attributes:
         token: What the cookie holds.
         form_token: What every form of this session must bring along.
+        recorded: Address of the reception that was written last, until its page says so.
     """
 
     account: str
@@ -40,6 +41,7 @@ class Session:
     form_token: str
     begun: float
     seen: float
+    recorded: str = ""
     searches: OrderedDict[str, Query] = field(default_factory=OrderedDict)
     persons: OrderedDict[str, int] = field(default_factory=OrderedDict)
     _handles: dict[int, str] = field(default_factory=dict)

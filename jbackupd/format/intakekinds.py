@@ -63,6 +63,8 @@ class FormField:
         name: In journals; never changed.
         length_max: In characters.
         past: A day that cannot lie in the future when it is typed.
+        located: Leads to where somebody is: never shown of who is under support measures (支援措置).
+        on_slip: Stands on the slip that the applicant takes along.
     """
 
     name: str
@@ -73,6 +75,8 @@ class FormField:
     length_max: int = 60
     choices: tuple[Choice, ...] = ()
     past: bool = False
+    located: bool = False
+    on_slip: bool = True
 
     def choice(self, code: str) -> Choice | None:
         """Return the answer with a code."""
@@ -109,8 +113,15 @@ def _line(name: str, word: str, label: str, *, required: bool = False, length_ma
     return FormField(name, word, label, required=required, length_max=length_max)
 
 
+def _where(name: str, word: str, label: str, *, required: bool = False, length_max: int = 120) -> FormField:
+    return FormField(name, word, label, required=required, length_max=length_max, located=True)
+
+
 def _text(name: str, word: str, label: str, *, required: bool = False) -> FormField:
-    return FormField(name, word, label, FieldType.TEXT, required=required, length_max=400)
+    # Whoever writes freely may write where somebody is.
+    return FormField(
+        name, word, label, FieldType.TEXT, required=required, length_max=400, located=True, on_slip=False
+    )
 
 
 def _day(name: str, word: str, label: str, *, past: bool = True) -> FormField:
@@ -123,11 +134,11 @@ def _choice(name: str, word: str, label: str, *choices: tuple[str, str, str], re
 
 
 _REPORTER = _line("reporter", "届出人", "reported by", required=True)
-_PHONE = _line("phone", "連絡先", "phone", length_max=40)
+_PHONE = _where("phone", "連絡先", "phone", length_max=40)
 _NOTE = _text("note", "備考", "note")
 _SEX = _choice("sex", "性別", "sex", ("1", "男", "male"), ("2", "女", "female"), required=False)
-_NEW_ADDRESS = _line("new_address", "新住所", "new address", required=True, length_max=120)
-_BUILDING = _line("building", "方書", "building")
+_NEW_ADDRESS = _where("new_address", "新住所", "new address", required=True)
+_BUILDING = _where("building", "方書", "building", length_max=60)
 _EXTENT = _choice(
     "extent", "異動の範囲", "extent", ("all", "世帯全員", "whole household"),
     ("part", "世帯の一部", "part of the household"),
@@ -136,7 +147,7 @@ _EXTENT = _choice(
 _SPECS = (
     KindSpec(Kind.MOVE_IN, "転入届", "move into the municipality", "転入", About.NEW, (
         _day("moved_on", "異動年月日", "date of the move"), _SEX,
-        _line("old_address", "前住所", "former address", required=True, length_max=120), _NEW_ADDRESS, _BUILDING,
+        _where("old_address", "前住所", "former address", required=True), _NEW_ADDRESS, _BUILDING,
         _line("head", "世帯主", "head of the household"),
         _line("relation", "続柄", "relation to the head", length_max=20),
         _text("others", "同時に転入する人(氏名・生年月日)", "others who move in (names, birth dates)"),
@@ -144,7 +155,7 @@ _SPECS = (
     ), changes_register=True),
     KindSpec(Kind.MOVE_OUT, "転出届", "move out of the municipality", "転出", About.REGISTERED, (
         _day("moved_on", "異動(予定)年月日", "date of the move", past=False),
-        _line("new_address", "転出先住所", "address afterwards", required=True, length_max=120), _EXTENT,
+        _where("new_address", "転出先住所", "address afterwards", required=True), _EXTENT,
         _REPORTER, _PHONE, _NOTE,
     ), changes_register=True, household=True),
     KindSpec(Kind.MOVE_WITHIN, "転居届", "move within the municipality", "転居", About.REGISTERED, (
@@ -154,7 +165,7 @@ _SPECS = (
     KindSpec(Kind.DEATH, "死亡届", "notification of death", "死亡", About.ANYONE, (
         _day("died_on", "死亡年月日", "date of death"),
         FormField("died_at", "死亡時刻", "time of death", FieldType.TIME),
-        _line("place", "死亡した場所", "place of death", required=True, length_max=120),
+        _where("place", "死亡した場所", "place of death", required=True),
         _choice("certificate", "診断書・検案書", "medical certificate", ("doctor", "死亡診断書", "death certificate"),
                 ("examiner", "死体検案書", "post-mortem certificate"), ("later", "後日提出", "to follow")),
         _REPORTER, _line("reporter_relation", "届出人の続柄・資格", "relation of the reporter", required=True),
@@ -162,30 +173,30 @@ _SPECS = (
         _line("crematory", "火葬場", "crematory"), _PHONE, _NOTE,
     ), changes_register=True),
     KindSpec(Kind.BIRTH, "出生届", "notification of birth", "出生", About.NEW, (
-        _SEX, _line("place", "出生した場所", "place of birth", required=True, length_max=120),
+        _SEX, _where("place", "出生した場所", "place of birth", required=True),
         _line("mother", "母の氏名", "mother", required=True), _line("father", "父の氏名", "father"),
         _line("parent_number", "父母の宛名番号", "resident number of a parent", length_max=20),
-        _line("new_address", "住所", "address", required=True, length_max=120),
+        _where("new_address", "住所", "address", required=True),
         _line("head", "世帯主", "head of the household"), _REPORTER, _PHONE, _NOTE,
     ), changes_register=True),
     KindSpec(Kind.DAMAGE, "罹災証明 申請", "application for a disaster certificate", "罹災", About.ANYONE, (
         _day("damaged_on", "罹災年月日", "date of the damage"),
         _choice("cause", "罹災原因", "cause", ("quake", "地震", "earthquake"), ("tsunami", "津波", "tsunami"),
                 ("storm", "風水害", "storm or flood"), ("fire", "火災", "fire"), ("other", "その他", "other")),
-        _line("place", "罹災場所", "place", required=True, length_max=120),
+        _where("place", "罹災場所", "place", required=True),
         _choice("building_use", "建物の種別", "building", ("own", "住家(持家)", "home, own"),
                 ("rent", "住家(借家)", "home, rented"), ("other", "非住家", "not a home")),
         _text("damage", "被害の状況", "damage", required=True),
         FormField("persons_count", "世帯人数", "persons in the household", FieldType.COUNT),
         _line("applicant", "申請者", "applicant", required=True),
-        _line("phone", "連絡先", "phone", required=True, length_max=40),
-        _line("staying_at", "現在の居所", "staying at", length_max=120),
+        _where("phone", "連絡先", "phone", required=True, length_max=40),
+        _where("staying_at", "現在の居所", "staying at"),
         _choice("photographs", "写真", "photographs", ("yes", "あり", "yes"), ("no", "なし", "no")), _NOTE,
     )),
     KindSpec(Kind.EVACUATION, "避難者登録", "registration of evacuees", "避難", About.ANYONE, (
         _choice("movement", "区分", "movement", ("in", "入所", "enters a shelter"), ("out", "退所", "leaves a shelter"),
                 ("outside", "避難所外(在宅・車中泊・親族宅)", "outside of a shelter")),
-        _line("shelter", "避難所", "shelter", required=True), _day("moved_on", "入退所年月日", "date"),
+        _where("shelter", "避難所", "shelter", required=True, length_max=60), _day("moved_on", "入退所年月日", "date"),
         FormField("moved_at", "時刻", "time", FieldType.TIME),
         FormField("persons_count", "人数", "persons", FieldType.COUNT),
         _text("needs", "配慮が必要なこと", "needs"), _PHONE, _NOTE,
@@ -193,7 +204,7 @@ _SPECS = (
     KindSpec(Kind.SAFETY, "安否", "safety", "安否", About.ANYONE, (
         _choice("safety", "安否", "safety", ("safe", "無事", "safe"), ("hurt", "負傷", "hurt"),
                 ("missing", "行方不明", "missing"), ("dead", "死亡", "dead"), ("unknown", "不明", "unknown")),
-        _line("shelter", "避難所", "shelter"), _line("place", "居場所", "place", length_max=120),
+        _where("shelter", "避難所", "shelter", length_max=60), _where("place", "居場所", "place"),
         _choice("source", "情報源", "source", ("self", "本人", "the person"), ("family", "家族", "family"),
                 ("staff", "職員", "staff"), ("shelter", "避難所名簿", "list of the shelter"),
                 ("other", "その他", "other")),
