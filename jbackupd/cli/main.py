@@ -48,6 +48,8 @@ def _entries() -> dict[str, Entry]:
         "ls": Entry("points", "ls", _("list the files of a point")),
         "cat": Entry("points", "cat", _("write a file of a point to standard output")),
         "restore": Entry("restore", "restore", _("put files of a point into a folder")),
+        "nbd": Entry("nbd", "nbd", _("serve a file of a point as a network block device")),
+        "mount": Entry("mount", "mount", _("show a point as a folder, before it is restored")),
         "rescue": Entry("rescue", "main", _("read a vault on a bare machine, without configuration")),
         "verify": Entry("verify", "verify", _("read stored objects and prove every byte of them")),
         "vault": Entry("vault", "vault", _("create a tenant's vault, look at it, rebuild its catalog")),

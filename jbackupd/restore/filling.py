@@ -80,12 +80,12 @@ class Fill:
 
     Args:
         contents: Where everything comes from.
-        progress: Called on the thread about every megabyte.
+        ended: Called on the thread when there is nothing left to do; not after `stop`.
     """
 
-    def __init__(self, contents: Contents, progress: Callable[[FillResult], None] = lambda _: None) -> None:
+    def __init__(self, contents: Contents, ended: Callable[[FillResult], None] = lambda _: None) -> None:
         self._contents = contents
-        self._progress = progress
+        self._ended = ended
         self._order = FillOrder(())
         self._changed = threading.Condition()
         self._wanted = 0
@@ -142,8 +142,9 @@ class Fill:
             if step is None:
                 break
             unsynced = self._step(self._files, *step, unsynced)
-            self._progress(self.result)
-        self.result.missing_bytes = self._files.missing_bytes()
+        if not self._stopped.is_set() or self.result.problems:
+            self.result.missing_bytes = self._files.missing_bytes()
+            self._ended(self.result)
 
     def _step(self, files: LazyFiles, number: int, begin: int, unsynced: int) -> int:
         """Fetch about a megabyte; return how much of the fetched was not synced yet."""

@@ -88,6 +88,14 @@ def unmount(folder: str) -> None:
         )
 
 
+def caller() -> tuple[int, int]:
+    """Return the user and group of whose call is being answered."""
+    import mfusepy
+
+    uid, gid, _ = mfusepy.fuse_get_context()
+    return uid, gid
+
+
 def serve(
     operations: Any, folder: str, *, name: str, writable: bool, ready: Callable[[], None] = lambda: None
 ) -> None:

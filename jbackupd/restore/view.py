@@ -120,6 +120,10 @@ class PointView:
         """Yield all entries in order, each without its extents."""
         return map(self._list.short, range(len(self)))
 
+    def entry(self, number: int) -> TreeEntry:
+        """Return an entry by its place in the order of `entries`, without its extents."""
+        return self._list.short(number)
+
     def open_number(self, number: int) -> FileView:
         """Return the bytes of a file by its place in the order of `entries`."""
         return FileView(self._point.read, Extents(self._list.extents(number)))

@@ -139,6 +139,8 @@ class PostgresStep(AnyStep):
     programs: WholePath | None = Field(default=None, description="Folder of postgres and pg_ctl; searched without it")
     user: OfficerName = Field(default="postgres", description="Who it runs as, where the daemon may change to him")
     promote: bool = Field(default=True, description="Whether it takes writes")
+    database: Text = Field(default="postgres", description="Which database a check asks")
+    wal: Text | None = Field(default=None, description="Folder of archived WAL in the point, replayed after the base's")
 
 
 class ServiceStep(AnyStep):
