@@ -204,6 +204,12 @@ class Catalog:
             rows = connection.execute("SELECT name, indexed FROM packs").fetchall()
         return {ObjectName(name): None if indexed is None else ObjectName(indexed) for name, indexed in rows}
 
+    def pack_length(self, name: ObjectName) -> int | None:
+        """Return how long a pack is in bytes; None for one that is not known."""
+        with self.reading() as connection:
+            row = connection.execute("SELECT length FROM packs WHERE name = ?", (name,)).fetchone()
+        return None if row is None else int(row[0])
+
     def indexed_pack(self, name: ObjectName) -> IndexedPack:
         """Return a known pack with its frames, without chunks."""
         with self.reading() as connection:

@@ -41,12 +41,17 @@ def opened_vault(frame: Frame, name: str) -> Iterator[tuple[Vault, StoredPoint]]
 def picked_point(frame: Frame, vault: Vault, selector: PointSelector) -> StoredPoint:
     """Find a point; unless it was named by its number, say which one it is and how old."""
     stored = vault.points.find(selector)
+    say_picked(frame, stored, selector)
+    return stored
+
+
+def say_picked(frame: Frame, stored: StoredPoint, selector: PointSelector) -> None:
+    """Say which point was picked and how old it is, unless it was named by its number."""
     if selector.sequence is None:
         age = (datetime.now(UTC) - stored.header.taken_at).total_seconds()
         picked = _("point {point}, taken {time}, {age} ago")
         time = show_time(stored.header.taken_at, frame.settings().site.zone)
         frame.say(picked.format(point=stored.label, time=time, age=show_duration(age)))
-    return stored
 
 
 @contextlib.contextmanager

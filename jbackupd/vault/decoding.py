@@ -106,13 +106,19 @@ class FrameDecoder:
         record = place.record
         opener = self._opener(place)
         sealed = load.sealed(place, self) if load else self.read(place.pack, record.offset, record.sealed_length)
+        ref = ObjectRef(ObjectKind.PACK, place.pack)
         try:
-            data = decompress(record.encoding, opener.open(place.slot, sealed), record.plain_length, prefix)
+            try:
+                data = decompress(record.encoding, opener.open(place.slot, sealed), record.plain_length, prefix)
+            except DamageError:
+                if not self._store.doubt(ref, record.offset, record.sealed_length):
+                    raise
+                sealed = self.read(place.pack, record.offset, record.sealed_length)
+                data = decompress(record.encoding, opener.open(place.slot, sealed), record.plain_length, prefix)
         except DamageError as error:
             raise DamageError(
                 "frame {slot} of {object} is damaged: {reason}",
-                "run 'jbackupd verify', then 'jbackupd vault repair'",
-                slot=place.slot, object=ObjectRef(ObjectKind.PACK, place.pack), reason=error,
+                "run 'jbackupd verify', then 'jbackupd vault repair'", slot=place.slot, object=ref, reason=error,
             ) from error
         with self._lock:
             self.counts.frames += 1
@@ -139,15 +145,23 @@ class FrameDecoder:
         with self._lock:
             opener = self._openers.get(place.pack)
         if opener is None:
-            head = decode_pack_head(self.read(place.pack, 0, PACK_HEAD_BYTES))
-            if head.session_id != place.session_id:
-                raise FormatError("the pack names another session than the catalog")
-            opener = PackOpener.with_object_key(
-                self._keys.object_key(head.session_id, head.pack_id, ObjectKind.PACK),
-                tenant=self._tenant, pack_id=head.pack_id, commitment=head.commitment,
-            )
+            try:
+                opener = self._new_opener(place)
+            except DamageError:
+                if not self._store.doubt(ObjectRef(ObjectKind.PACK, place.pack), 0, PACK_HEAD_BYTES):
+                    raise
+                opener = self._new_opener(place)
             with self._lock:
                 self._openers[place.pack] = opener
                 if len(self._openers) > OPENERS_MAX:
                     self._openers.popitem(last=False)
         return opener
+
+    def _new_opener(self, place: FramePlace) -> PackOpener:
+        head = decode_pack_head(self.read(place.pack, 0, PACK_HEAD_BYTES))
+        if head.session_id != place.session_id:
+            raise FormatError("the pack names another session than the catalog")
+        return PackOpener.with_object_key(
+            self._keys.object_key(head.session_id, head.pack_id, ObjectKind.PACK),
+            tenant=self._tenant, pack_id=head.pack_id, commitment=head.commitment,
+        )

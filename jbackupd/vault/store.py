@@ -148,6 +148,10 @@ class ObjectStore:
             raise DamageError("{object} is damaged: its bytes do not hash to its name", _REPAIR, object=ref)
         return data
 
+    def doubt(self, ref: ObjectRef, offset: int, length: int) -> bool:
+        """Hear that bytes turned out wrong; return whether reading them again may help. Here it does not."""
+        return False
+
     def names(self, kind: ObjectKind) -> list[ObjectName]:
         """Return the names of all objects of a kind, sorted.
 
