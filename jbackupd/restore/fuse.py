@@ -20,6 +20,8 @@ from jbackupd.model.errors import NotFoundError, RefusedError, StorageError
 DEVICE = "/dev/fuse"
 CACHE_SECONDS = 3600
 """Names and attributes change through the mount only: the kernel need not ask twice."""
+THREADS = 8
+"""Calls that are answered at once: one that waits for a thin line must not stop the others."""
 _UTIME_NOW, _UTIME_OMIT = (1 << 30) - 1, (1 << 30) - 2
 """In the place of nanoseconds. Source: utimensat(2)."""
 READ_BYTES = 1024 * 1024
@@ -136,12 +138,13 @@ def serve(
     logging.getLogger("fuse").setLevel(logging.CRITICAL)
     operations.use_ns = True
     operations.flag_nopath = operations.flag_nullpath_ok = True
-    operations.init_with_config = lambda connection, _: _begin(connection, ready)
+    said = _Said()
+    operations.init_with_config = lambda connection, _: _begin(connection, said, ready)
     allow = {"allow_other": True} if os.geteuid() == 0 else {}
     options = {
         "fsname": name.replace(",", "_"), "subtype": "jbackupd", "default_permissions": True, "kernel_cache": True,
         "attr_timeout": CACHE_SECONDS, "entry_timeout": CACHE_SECONDS, "hard_remove": True, "use_ino": writable,
-        "ro": not writable, **allow,
+        "ro": not writable, "max_threads": THREADS, **allow,
     }
     # libfuse goes to the root folder, since a file system must not keep another one busy.
     before = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -149,19 +152,38 @@ def serve(
         Mounted(operations, folder, foreground=True, **{key: value for key, value in options.items() if value})
     except RuntimeError as error:
         raise StorageError(
-            "unable to mount on {folder}", "see what fusermount3 said; only root, or who owns the folder, may mount",
-            folder=folder,
+            "unable to mount on {folder}: {reason}", "only root, or who owns the folder, may mount; no unit of systemd "
+            "with NoNewPrivileges", folder=folder, reason=said.end() or str(error),
         ) from error
     finally:
+        said.end()
         with contextlib.suppress(OSError):
             os.fchdir(before)
         os.close(before)
 
 
-def _begin(connection: Any, ready: Callable[[], None]) -> None:
+def _begin(connection: Any, said: _Said, ready: Callable[[], None]) -> None:
+    said.end()
     if connection is not None:
         connection.max_readahead = READ_BYTES
     ready()
+
+
+class _Said:
+    """What libfuse and fusermount3 write to stderr while they mount: a reason if they fail, else of no interest."""
+
+    def __init__(self) -> None:
+        self._before = os.dup(2)
+        self._taken = os.memfd_create("stderr")
+        os.dup2(self._taken, 2)
+
+    def end(self) -> str:
+        """Let stderr be stderr again; return what was written. May be called twice."""
+        if self._before >= 0:
+            os.dup2(self._before, 2)
+            os.close(self._before)
+            self._before = -1
+        return os.pread(self._taken, 1000, 0).decode("utf-8", "replace").strip()
 
 
 def _text(path: bytes | None) -> str | None:

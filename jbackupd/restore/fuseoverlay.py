@@ -47,8 +47,11 @@ class OverlayOperations:
 
     def readdir(self, path: str | None, handle: int) -> Iterator[tuple[str, dict[str, int], int]]:
         """List a folder."""
-        yield from ((name, {"st_mode": stat.S_IFDIR}, 0) for name in (".", ".."))
-        yield from ((os.fsdecode(name), {}, 0) for name in self._overlay.names(handle))
+        inode = os.fstat(handle).st_ino
+        yield from ((name, {"st_mode": stat.S_IFDIR, "st_ino": inode}, 0) for name in (".", ".."))
+        with os.scandir(handle) as entries:
+            for entry in entries:
+                yield entry.name, {"st_mode": _kind(entry), "st_ino": entry.inode()}, 0
 
     def releasedir(self, path: str | None, handle: int) -> None:
         """Close a folder."""
@@ -151,3 +154,9 @@ class OverlayOperations:
         """Say how full it is."""
         room = self._overlay.room()
         return {name: getattr(room, name) for name in _ROOM}
+
+
+def _kind(entry: os.DirEntry[str]) -> int:
+    if entry.is_symlink():
+        return stat.S_IFLNK
+    return stat.S_IFDIR if entry.is_dir(follow_symlinks=False) else stat.S_IFREG

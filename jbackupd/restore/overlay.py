@@ -203,12 +203,8 @@ class Overlay:
         return int(self.lazy.number_of(status.st_ino) is not None)
 
     def open_folder(self, path: bytes) -> int:
-        """Open a folder; return its descriptor, for `names`."""
+        """Open a folder; return its descriptor."""
         return open_beneath(self._top, path or b".", _FOLDER)
-
-    def names(self, folder: int) -> list[bytes]:
-        """Return what is in an open folder."""
-        return [os.fsencode(name) for name in os.listdir(folder)]
 
     def target(self, path: bytes) -> bytes:
         """Return where a symlink points to."""

@@ -64,7 +64,7 @@ class Rig:
     def listed(self) -> set[bytes]:
         folder = self.overlay.open_folder(b"")
         try:
-            return set(self.overlay.names(folder))
+            return set(map(os.fsencode, os.listdir(folder)))
         finally:
             os.close(folder)
 
