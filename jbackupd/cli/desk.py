@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 DATA = "desk/residents.sqlite"
 ACCOUNTS = "desk/accounts.json"
+BY_HAND = "by-hand"
+"""The word of the desk that is served by hand, apart from those of recovery plans."""
 
 
 @click.group(help=_("The minimal service: look-up of residents. A recovery plan does all this by itself."))
@@ -84,7 +86,10 @@ def serve(
     from jbackupd.desk.app import DeskSettings
     from jbackupd.desk.audit import audit_folder, open_audit
     from jbackupd.model.clock import SystemClock
+    from jbackupd.service.intake import Books, Place
+    from jbackupd.service.lock import state_lock
     from jbackupd.storage.files import PosixFiles
+    from jbackupd.vault.identity import load_or_create
 
     settings = frame.settings()
     files = PosixFiles(settings.site.state)
@@ -93,13 +98,17 @@ def serve(
         raise NotFoundError("the desk has no account yet", "make one with 'jbackupd desk account add NAME'")
     owner = _owner(frame, tenant)
     clock = SystemClock()
-    desk_settings = DeskSettings(
-        os.path.join(settings.site.state, DATA), open_audit(files, audit_folder(owner), clock), accounts,
-        title or next((one.name for one in settings.tenants if one.id == owner and one.name), owner),
-        settings.language or language(),
-        secure=certificate is not None, clock=clock,
-    )
-    asyncio.run(_serve(frame, desk_settings, certificate, private_key))
+    town = title or next((one.name for one in settings.tenants if one.id == owner and one.name), owner)
+    site_key = load_or_create(files, settings.site.id).local_key
+    # One process writes this desk's journal, and the audit log beside it.
+    with state_lock(os.path.join(settings.site.state, Place(owner, False, BY_HAND).folder)):
+        audit = open_audit(files, audit_folder(owner), clock)
+        desk_settings = DeskSettings(
+            os.path.join(settings.site.state, DATA), audit, accounts, town, settings.language or language(),
+            secure=certificate is not None, clock=clock,
+            book=Books(files, lambda: site_key, clock).of(owner, BY_HAND, town, audit),
+        )
+        asyncio.run(_serve(frame, desk_settings, certificate, private_key))
 
 
 def _owner(frame: Frame, given: str | None) -> TenantId:

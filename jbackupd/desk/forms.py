@@ -118,12 +118,12 @@ def _missing(one: FormField) -> UsageError:
         return UsageError("nothing is chosen", "choose one")
     if one.type is FieldType.DAY:
         return UsageError("this field is needed", "write for example 4050101, H5.1.1 or 1993-01-01")
-    return UsageError("this field is needed", "fill it in; where nothing is known, write 不詳")
+    return UsageError("this field is needed", "where nothing is known, write 不詳")
 
 
 def _required(text: str) -> str:
     if not text:
-        raise UsageError("this field is needed", "fill it in; where nothing is known, write 不詳")
+        raise UsageError("this field is needed", "where nothing is known, write 不詳")
     return text
 
 
@@ -146,7 +146,7 @@ def _kana(text: str) -> str:
 
 def _birth(text: str, today: date, *, required: bool) -> str:
     if not text and required:
-        raise UsageError("this field is needed", "fill it in")
+        raise UsageError("this field is needed", "write for example 4050101, H5.1.1 or 1993-01-01")
     return _day(text, today) if text else ""
 
 

@@ -23,6 +23,7 @@ from jbackupd.model.ids import DatasetId, SiteId, TenantId
 from jbackupd.model.texts import language
 from jbackupd.service.continuityverbs import ContinuityVerbs
 from jbackupd.service.control import Call, Handler
+from jbackupd.service.intake import Books
 from jbackupd.service.lock import state_lock
 from jbackupd.service.log import Log
 from jbackupd.service.premises import Premises
@@ -94,12 +95,13 @@ def alone(settings: Settings) -> Iterator[Alone]:
         epochs = open_epochs(site)
         clock, log = SystemClock(), Log()
         audit_logs = AuditLogs(site.files, clock)
+        books = Books(site.files, lambda: site.identity.local_key, clock)
 
         def premises_of(tenant: TenantId) -> Premises:
             return Premises(
                 files=site.files, store=store_of(site.files, tenant), verifiers=site.verifiers, clock=clock,
                 others=_Unasked(site), audit=functools.partial(audit_logs.of, tenant),
-                language=settings.language or language(),
+                language=settings.language or language(), books=books,
             )
 
         recoveries = Recoveries(

@@ -16,12 +16,15 @@ from starlette.applications import Starlette
 
 from jbackupd.desk.accounts import Account, Accounts, generate_password, load_accounts, save_accounts
 from jbackupd.desk.app import DeskSettings, create_app
+from jbackupd.desk.audit import DeskAudit
 from jbackupd.desk.extract import load_extract
 from jbackupd.desk.fields import ColumnMap
+from jbackupd.desk.intake import Book
 from jbackupd.desk.probe import probe_desk
 from jbackupd.desk.residents import Residents
 from jbackupd.desk.server import DeskServer
 from jbackupd.model.errors import NotFoundError
+from jbackupd.model.ids import TenantId
 from jbackupd.runtime.offload import settled
 from jbackupd.service.premises import Premises
 from jbackupd.settings.steps import CheckStep, DeskStep
@@ -56,6 +59,7 @@ class _Desk:
     residents: Residents
     check_password: str
     certificate: str | None
+    drill_book: Book | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +70,23 @@ class _Made:
     residents: Residents
     check_password: str
     passwords_file: str
+    drill_book: Book | None
 
 
 class Counter:
     """The desks of one run; they stay open until it is closed.
 
     Args:
-        folder: Where their data lies, in the state folder; only clerks' accounts outlive the run there.
+        folder: Where their data lies, in the state folder; only clerks' accounts outlive the run there. What clerks
+            take in lies elsewhere (service.intake), but for a drill.
+        tenant: Whose residents they are.
+        drill: What clerks take in is removed with the run.
     """
 
-    def __init__(self, premises: Premises, folder: str) -> None:
+    def __init__(self, premises: Premises, folder: str, tenant: TenantId, *, drill: bool = False) -> None:
         self._premises = premises
+        self._tenant = tenant
+        self._drill = drill
         self._folder = folder
         self._open: dict[str, _Desk] = {}
 
@@ -96,7 +106,7 @@ class Counter:
             await server.stop()
             made.residents.close()
             raise
-        self._open[step.id] = _Desk(server, made.residents, made.check_password, step.certificate)
+        self._open[step.id] = _Desk(server, made.residents, made.check_password, step.certificate, made.drill_book)
         facts = made.residents.facts
         return {
             "url": server.url, "residents": facts.rows, "as_of": facts.as_of.isoformat(),
@@ -136,6 +146,8 @@ class Counter:
         if desk is not None:
             await desk.server.stop()
             desk.residents.close()
+            if desk.drill_book is not None:
+                desk.drill_book.close()
 
     def _make(self, step: DeskStep, restored: Restored) -> _Made:
         folder = posixpath.join(self._folder, step.id)
@@ -144,12 +156,23 @@ class Counter:
         self._load(step, restored, database)
         accounts, passwords_file = self._accounts(step, folder)
         check_password = secrets.token_urlsafe(24)
+        audit = self._premises.audit()
+        book = self._book(step, audit)
         app = create_app(DeskSettings(
-            database=database, audit=self._premises.audit(),
+            database=database, audit=audit, book=book,
             accounts=accounts.with_account(Account.make(CHECK_ACCOUNT, check_password)), title=step.title,
             language=self._premises.language, secure=step.certificate is not None, clock=self._premises.clock,
         ))
-        return _Made(app, Residents(database), check_password, passwords_file)
+        return _Made(app, Residents(database), check_password, passwords_file, book if self._drill else None)
+
+    def _book(self, step: DeskStep, audit: DeskAudit) -> Book | None:
+        books = self._premises.books
+        if books is None:
+            return None
+        if self._drill:
+            folder = posixpath.join(self._folder, step.id, "intake")
+            return books.apart(self._tenant, step.id, step.title, audit, folder=folder)
+        return books.of(self._tenant, step.id, step.title, audit)
 
     def _load(self, step: DeskStep, restored: Restored, database: str) -> None:
         if os.path.exists(database):

@@ -132,6 +132,18 @@ class Books:
         self._lock = threading.RLock()
         self._open: dict[Place, Book] = {}
 
+    def apart(self, tenant: TenantId, desk: str, title: str, audit: DeskAudit, *, folder: str) -> Book:
+        """Return a book of a drill, which knows of no other and lies where the drill's traces are removed.
+
+        Args:
+            folder: In the state folder.
+        """
+        site_key = self._site_key()
+        return Book(
+            lambda: SealedJournal.open(self._files, folder, site_key, purpose=purpose_of(tenant)),
+            tenant=tenant, desk=desk, label=label_of(title), clock=self._clock, audit=audit,
+        )
+
     def of(self, tenant: TenantId, desk: str, title: str, audit: DeskAudit) -> Book:
         """Return a desk's book, opened by the first who asks; its label is drawn from the title when it is new.
 

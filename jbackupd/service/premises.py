@@ -12,6 +12,7 @@ from jbackupd.engine.survey import Survey
 from jbackupd.model.clock import Clock
 from jbackupd.model.errors import JbackupdError
 from jbackupd.model.ids import DatasetId, SiteId, TenantId
+from jbackupd.service.intake import Books
 from jbackupd.storage.files import PosixFiles
 from jbackupd.vault.store import ObjectStore
 
@@ -53,6 +54,7 @@ class Premises:
         others: Asked once in a run, before the first restore.
         audit: Opens the tenant's one audit log, which all its desks share; blocks.
         language: Of the desk's pages until a clerk chooses.
+        books: Where desks write receptions; without them desks only look residents up.
     """
 
     files: PosixFiles
@@ -62,3 +64,4 @@ class Premises:
     others: Others
     audit: Callable[[], DeskAudit]
     language: str
+    books: Books | None = None

@@ -19,6 +19,7 @@ from jbackupd.service.board import Board
 from jbackupd.service.continuityverbs import ContinuityVerbs
 from jbackupd.service.control import Control
 from jbackupd.service.elsewhere import Elsewhere
+from jbackupd.service.intake import Books
 from jbackupd.service.live import Live
 from jbackupd.service.log import Log
 from jbackupd.service.peers import PeerSet
@@ -69,6 +70,7 @@ class Succession:
         self._clock = clock
         self._log = log
         self._audit_logs = AuditLogs(files, clock)
+        self._books = Books(files, lambda: live.identity.local_key, clock, self._tell_of_broken)
         self._elsewhere = Elsewhere(live, epochs, files, board, peers, offload=offload, log=log)
         self.recoveries = Recoveries(
             files, epochs=epochs, clock=clock, premises_of=self._premises_of, defect=log.defect
@@ -123,5 +125,8 @@ class Succession:
         return Premises(
             files=self._files, store=store_of(self._files, tenant), verifiers=self._live.verifiers,
             clock=self._clock, others=self._elsewhere, audit=functools.partial(self._audit_logs.of, tenant),
-            language=self._live.settings.language or language(),
+            language=self._live.settings.language or language(), books=self._books,
         )
+
+    def _tell_of_broken(self, folder: str, error: JbackupdError) -> None:
+        self._log.warning(_("desks do not show what stands in {folder}: {reason}"), folder=folder, reason=error)

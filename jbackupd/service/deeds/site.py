@@ -31,7 +31,9 @@ class SiteDeeds:
 
     def __init__(self, premises: Premises, record: RunRecord, shares: Sequence[Share]) -> None:
         work = self._work = Work(premises, record, shares)
-        counter = Counter(premises, posixpath.join(work.folder, "desk"))
+        counter = Counter(
+            premises, posixpath.join(work.folder, "desk"), record.plan.tenant, drill=record.beginning.mode == "rehearse"
+        )
         self._deeds: dict[str, Deed] = {
             "unlock": Unlocking(work),
             "fence": Fencing(work),

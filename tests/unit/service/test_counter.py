@@ -32,6 +32,8 @@ from jbackupd.storage.chain import verify_chain
 from jbackupd.storage.files import PosixFiles
 from jbackupd.vault.store import ObjectStore
 
+TENANT = TenantId("imari")
+
 AS_OF = datetime(2026, 11, 23, 4, 0, tzinfo=UTC)
 Runner = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -51,7 +53,7 @@ def premises(tmp_path: Path) -> Premises:
     files, clock = PosixFiles(str(tmp_path / "state")), SystemClock()
     files.make_folder("")
     store = ObjectStore(files, "vaults/imari")
-    audit = functools.partial(AuditLogs(files, clock).of, TenantId("imari"))
+    audit = functools.partial(AuditLogs(files, clock).of, TENANT)
     return Premises(files, store, {}, clock, Nobody(), audit, "en")
 
 
@@ -102,10 +104,10 @@ async def served(counter: Counter, step: DeskStep, restored: Restored) -> tuple[
 def test_a_desk_is_opened_and_proved_and_keeps_its_accounts(
     premises: Premises, restored: Restored, run: Runner
 ) -> None:
-    first, seen = run(served(Counter(premises, "recovery/r1/desk"), desk(), restored))
+    first, seen = run(served(Counter(premises, "recovery/r1/desk", TENANT), desk(), restored))
     assert (first["residents"], seen["look_ups"]) == (60, 4)
     passwords = Path(first["passwords_file"]).read_text()
-    again, _seen = run(served(Counter(premises, "recovery/r1/desk"), desk(), restored))
+    again, _seen = run(served(Counter(premises, "recovery/r1/desk", TENANT), desk(), restored))
     assert Path(again["passwords_file"]).read_text() == passwords, "what clerks were given stays right"
     with pytest.raises(PeerError):
         probe_desk(again["url"], "clerk", passwords.split()[1], "x", "x")
@@ -115,7 +117,7 @@ def test_a_desk_over_https_is_proved_by_its_own_certificate(
     premises: Premises, restored: Restored, run: Runner, tmp_path: Path
 ) -> None:
     paths = certificate(tmp_path)
-    opened, seen = run(served(Counter(premises, "d"), desk(**paths), restored))
+    opened, seen = run(served(Counter(premises, "d", TENANT), desk(**paths), restored))
     assert opened["url"].startswith("https://") and seen["look_ups"] == 4
     other = ssl.create_default_context(cafile=paths["certificate"])
     assert other.check_hostname, "browsers go on checking the name"
@@ -123,7 +125,7 @@ def test_a_desk_over_https_is_proved_by_its_own_certificate(
 
 def test_two_desks_write_one_unbroken_log(premises: Premises, restored: Restored, run: Runner) -> None:
     async def both() -> None:
-        counters = [Counter(premises, f"recovery/r{number}/desk") for number in range(2)]
+        counters = [Counter(premises, f"recovery/r{number}/desk", TENANT) for number in range(2)]
         try:
             await asyncio.gather(*(counter.open(desk(), restored) for counter in counters))
             await asyncio.gather(*(asyncio.to_thread(counter.check, LOOK) for counter in counters))
@@ -139,7 +141,7 @@ def test_two_desks_write_one_unbroken_log(premises: Premises, restored: Restored
 def test_an_address_that_is_taken_is_said_and_nothing_stays_open(
     premises: Premises, restored: Restored, run: Runner
 ) -> None:
-    counter = Counter(premises, "d")
+    counter = Counter(premises, "d", TENANT)
     with (
         socket.create_server(("127.0.0.1", 0)) as taken,
         pytest.raises(ConfigError, match="unable to serve the desk"),
@@ -155,13 +157,13 @@ def test_an_extract_that_is_not_as_planned_opens_nothing(premises: Premises, res
         ({"file": "../town/secret"}, RefusedError),
     ):
         with pytest.raises(error):
-            run(served(Counter(premises, "d"), desk(**changed), restored))
+            run(served(Counter(premises, "d", TENANT), desk(**changed), restored))
     extract = Path(restored.folder) / desk().file
     whole = extract.read_bytes()
     for broken in (b"", whole.split(b"\n", 1)[1], whole.split(b"\n", 1)[0] + b"\n"):
         # No header line, or nobody below it: a step that found no resident must not pass.
         extract.write_bytes(broken)
         with pytest.raises(FormatError):
-            run(served(Counter(premises, "d"), desk(), restored))
+            run(served(Counter(premises, "d", TENANT), desk(), restored))
     extract.write_bytes(whole)
-    assert run(served(Counter(premises, "d"), desk(), restored))[0]["residents"] == 60
+    assert run(served(Counter(premises, "d", TENANT), desk(), restored))[0]["residents"] == 60

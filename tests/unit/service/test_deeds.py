@@ -34,6 +34,8 @@ from jbackupd.settings.steps import CheckStep, FenceStep, HookStep, NotifyStep, 
 from jbackupd.storage.files import PosixFiles
 from jbackupd.vault.store import ObjectStore
 
+TENANT = TenantId("imari")
+
 PLAN = (
     'version = 1\nid = "counter"\ntitle = "x"\ntenant = "imari"\nhome = "saga"\n'
     '[[step]]\nid = "keys"\nkind = "unlock"\n'
@@ -60,7 +62,7 @@ def work(tmp_path: Path) -> Iterator[Work]:
     files.make_folder("")
     premises = Premises(
         files, ObjectStore(files, "vaults/imari"), {}, clock, Others(),
-        functools.partial(AuditLogs(files, clock).of, TenantId("imari")), "en",
+        functools.partial(AuditLogs(files, clock).of, TENANT), "en",
     )
     beginning = Beginning("r1", PLAN, "d" * 64, datetime(2026, 11, 23, 4, 0, tzinfo=UTC), mode="planned")
     record = RunRecord.create(files, beginning, parse_plan(PLAN))
@@ -194,7 +196,7 @@ def page() -> Iterator[str]:
 
 
 def asking(work: Work, query: Callable[[str, str], str] = lambda step, sql: "41") -> Checking:
-    return Checking(work, Counter(work.premises, "desk"), query)
+    return Checking(work, Counter(work.premises, "desk", TENANT), query)
 
 
 def test_a_check_asks_until_the_service_is_up(work: Work, page: str) -> None:
