@@ -31,7 +31,7 @@ _AS_PRIMARY = {
 """Lines of pg_controldata, and the settings they are of. Source: PostgreSQL 15, 27.4.3, hot standby parameters."""
 _NOT_OF_THE_LOST_SITE = (
     "archive_mode=off", "archive_command=", "synchronous_standby_names=", "primary_conninfo=", "primary_slot_name=",
-    "shared_preload_libraries=", "ssl=off", "logging_collector=off", "log_destination=stderr", "external_pid_file=",
+    "shared_preload_libraries=", "ssl=off", "logging_collector=off", "log_destination=stderr",
     "recovery_target=", "recovery_target_lsn=", "recovery_target_name=", "recovery_target_time=",
     "recovery_target_xid=", "recovery_target_timeline=latest", "recovery_end_command=", "archive_cleanup_command=",
 )

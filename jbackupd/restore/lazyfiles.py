@@ -12,20 +12,24 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import msgspec
 
-from jbackupd.model.errors import DamageError, JbackupdError, NotFoundError, RefusedError
+from jbackupd.model.errors import BusyError, DamageError, JbackupdError, NotFoundError, RefusedError
 from jbackupd.restore.lazy import BLOCK_BYTES, Contents, LazyFile, Run
 from jbackupd.storage.files import PosixFiles
 from jbackupd.storage.journal import Journal
 
 TREE, LAZY, JOURNAL = "tree", "lazy", "journal"
+WAIT_SECONDS = 5.0
+"""A mount whose daemon was killed ends by itself, as fast as it can make durable what it has."""
 RUNS_MAX = 20_000
 """In one record of the journal: at most 400 kB."""
 
@@ -90,6 +94,7 @@ class LazyFiles:
         contents: Where what is missing comes from.
 
     Raises:
+        BusyError: Another process uses it.
         DamageError: The journal is damaged.
         NotFoundError: No tree stands there.
     """
@@ -99,15 +104,20 @@ class LazyFiles:
         self._lock = threading.Lock()
         self._noting = threading.Lock()
         self._open: dict[int, LazyFile] = {}
-        self._journal = Journal.open(PosixFiles(folder), JOURNAL)
+        self._folder = _only_ours(os.path.join(folder, LAZY))
+        try:
+            self._journal = Journal.open(PosixFiles(folder), JOURNAL)
+        except JbackupdError:
+            os.close(self._folder)
+            raise
         self._known: defaultdict[int, _Known] = defaultdict(_Known)
         try:
             self.label = self._fold()
             """Which point it is."""
         except JbackupdError:
             self._journal.close()
+            os.close(self._folder)
             raise
-        self._folder = os.open(os.path.join(folder, LAZY), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._seconds: dict[int, _Second] = {}
         self._numbers: dict[int, int] = {}
         for name in os.listdir(self._folder):
@@ -268,6 +278,28 @@ class LazyFiles:
                 self._journal.append(_encode(record))
             except JbackupdError as error:
                 raise OSError(errno.EIO, str(error)) from error
+
+
+def _only_ours(folder: str) -> int:
+    """Open a folder that one process at a time uses; one that is ending is waited for.
+
+    Raises:
+        BusyError: It is in use.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    until = time.monotonic() + WAIT_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() > until:
+                os.close(descriptor)
+                raise BusyError(
+                    "the overlay in {folder} is in use", "unmount it where it is mounted", folder=folder
+                ) from error
+            time.sleep(0.05)
+        else:
+            return descriptor
 
 
 def begin(folder: str, label: str) -> None:

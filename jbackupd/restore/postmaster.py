@@ -149,9 +149,10 @@ class Postmaster:
                     "PostgreSQL ended with {code}: {reason}", "read its log {log}", code=self._process.returncode,
                     reason=_last_words(self.log), log=self.log,
                 )
-            with contextlib.suppress(TryLaterError):
-                self.ask("SELECT 1")
-                return
+            if _says_ready(self.cluster.data):
+                with contextlib.suppress(TryLaterError):
+                    self.ask("SELECT 1")
+                    return
             if stopped.wait(AGAIN_SECONDS):
                 raise TryLaterError(
                     "PostgreSQL does not answer yet: {reason}", "read its log {log}", reason=_last_words(self.log),
@@ -197,3 +198,13 @@ def _last_words(log: str) -> str:
         file.seek(max(0, os.path.getsize(log) - LOG_BYTES))
         return file.read().decode("utf-8", "replace").strip()
     return ""
+
+
+def _says_ready(data: str) -> bool:
+    """Tell whether a server says that it takes sessions: to ask it sooner fills its log with refusals.
+
+    Source: PostgreSQL 15, src/include/utils/pidfile.h, the eighth line.
+    """
+    with contextlib.suppress(OSError, IndexError), open(os.path.join(data, "postmaster.pid"), "rb") as file:
+        return file.read().split(b"\n")[7].strip() in (b"ready", b"standby")
+    return False
