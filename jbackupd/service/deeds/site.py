@@ -13,7 +13,9 @@ from jbackupd.model.errors import JbackupdError
 from jbackupd.service.counter import Counter
 from jbackupd.service.deeds.checking import Checking
 from jbackupd.service.deeds.desks import Desking, Unlocking
+from jbackupd.service.deeds.mount import Mounting
 from jbackupd.service.deeds.people import Fencing, Hooking, Notifying
+from jbackupd.service.deeds.postgres import Databases
 from jbackupd.service.deeds.restoring import Inspecting, Restoring
 from jbackupd.service.deeds.services import Serving
 from jbackupd.service.deeds.work import Deed, Tell, Work
@@ -34,14 +36,17 @@ class SiteDeeds:
         counter = Counter(
             premises, posixpath.join(work.folder, "desk"), record.plan.tenant, drill=record.beginning.mode == "rehearse"
         )
+        databases = Databases(work)
         self._deeds: dict[str, Deed] = {
             "unlock": Unlocking(work),
             "fence": Fencing(work),
             "restore": Restoring(work),
             "inspect": Inspecting(work),
+            "mount": Mounting(work),
+            "postgres": databases,
             "service": Serving(work),
             "desk": Desking(work, counter),
-            "check": Checking(work, counter, _no_postgres),
+            "check": Checking(work, counter, databases.query),
             "notify": Notifying(work),
             "hook": Hooking(work),
         }
@@ -69,7 +74,3 @@ class SiteDeeds:
                 failed = failed or error
         if failed is not None:
             raise failed
-
-
-def _no_postgres(step: str, sql: str) -> str:
-    raise NotImplementedError
