@@ -116,6 +116,12 @@ class Ledger:
         """Return the number of the entry that was made of a form; None if there is none."""
         return self._nonces.get(nonce)
 
+    def item_of(self, number: str) -> Item:
+        """Return the reception that an entry of this journal is, or changes."""
+        changed = (one.first for one in self.entries if one.number == number and not isinstance(one, Reception))
+        first = next(changed, number)
+        return self.items[first]
+
     def changeable(self, number: str) -> Item:
         """Return a reception that may be corrected or cancelled.
 
@@ -146,17 +152,30 @@ class Ledger:
                 raise _misfit()
             self.begin = record
             return
-        number = Number.parse(record.number)
-        if self.begin is None or number is None or not self._follows(number, record) or record.nonce in self._nonces:
-            raise _misfit()
+        number = self.check(record)
+        assert self.begin is not None
         position = len(self.entries) + 1
         if isinstance(record, Reception):
             self.items[record.number] = Item(self.journal, self.begin.desk, position, record)
         else:
-            self._change(record)
+            item = self.items[record.first]
+            self.items[record.first] = replace(item, later=(*item.later, record))
         self.entries.append(record)
         self._serials[number.year, number.prefix] = number.serial
         self._nonces[record.nonce] = record.number
+
+    def check(self, record: Entry) -> Number:
+        """Return the number of an entry that may be added now.
+
+        Raises:
+            FormatError: It does not fit the ones before.
+        """
+        number = Number.parse(record.number)
+        if self.begin is None or number is None or not self._follows(number, record) or record.nonce in self._nonces:
+            raise _misfit()
+        if not isinstance(record, Reception):
+            self._check_change(record)
+        return number
 
     def _follows(self, number: Number, record: Entry) -> bool:
         assert self.begin is not None
@@ -169,7 +188,7 @@ class Ledger:
             and number.serial == self._serials[number.year, number.prefix] + 1
         )
 
-    def _change(self, record: Correction | Cancellation) -> None:
+    def _check_change(self, record: Correction | Cancellation) -> None:
         item = self.items.get(record.first)
         if item is None or item.cancelled is not None:
             raise _misfit()
@@ -177,7 +196,6 @@ class Ledger:
             are_values(item.first.kind, record.fields) and are_persons(item.first.kind, record.persons)
         ):
             raise _misfit()
-        self.items[record.first] = replace(item, later=(*item.later, record))
 
 
 def merged(ledgers: Iterable[Ledger]) -> list[Item]:

@@ -139,7 +139,7 @@ class Book:
             number = self._ledger.next_number(SPECS[kind].prefix, at)
             return Reception(at, number, clerk.account, nonce, kind, as_of, persons, dict(fields))
 
-        return self._ledger.items[self._write(make, clerk, nonce, kind, persons)]
+        return self._write(make, clerk, nonce, kind, persons)
 
     def correct(
         self, number: str, persons: tuple[Person, ...], fields: Mapping[str, str], *, clerk: Clerk, nonce: str,
@@ -157,8 +157,7 @@ class Book:
             own = self._ledger.next_number(CORRECTION_PREFIX, at)
             return Correction(at, own, clerk.account, nonce, number, reason, persons, dict(fields))
 
-        self._write(make, clerk, nonce, self._kind_of(number), persons)
-        return self._ledger.items[number]
+        return self._write(make, clerk, nonce, self._kind_of(number), persons)
 
     def cancel(self, number: str, *, clerk: Clerk, nonce: str, reason: str) -> Item:
         """Say that a reception of this desk no longer holds; raises as `correct`."""
@@ -170,8 +169,7 @@ class Book:
 
         with self._lock:
             item = self._ledger.items.get(number)
-        self._write(make, clerk, nonce, self._kind_of(number), item.persons if item else ())
-        return self._ledger.items[number]
+        return self._write(make, clerk, nonce, self._kind_of(number), item.persons if item else ())
 
     def _kind_of(self, number: str) -> Kind | None:
         item = self._ledger.items.get(number)
@@ -179,8 +177,8 @@ class Book:
 
     def _write(
         self, make: Callable[[datetime], Entry], clerk: Clerk, nonce: str, kind: Kind | None, persons: Sequence[Person],
-    ) -> str:
-        """Write an entry: audit log, journal, then it counts; return its number, or that of the same form before."""
+    ) -> Item:
+        """Write an entry: audit log, journal, then it counts; return the reception, or that of the same form before."""
         with self._lock:
             try:
                 journal = self._opened()
@@ -188,9 +186,12 @@ class Book:
                 raise not_recorded() from error
             before = self._ledger.number_of(nonce)
             if before is not None:
-                return before
-            entry = make(self._clock.now())
-            record = encode_record(entry)
+                return self._ledger.item_of(before)
+            record = encode_record(make(self._clock.now()))
+            # Read before it is written: a record that cannot be read again would close the desk for good.
+            entry = decode_record(record)
+            assert not isinstance(entry, Begin)
+            self._ledger.check(entry)
             self._note(entry, clerk, kind, persons, len(journal.records))
             try:
                 journal.append(record)
@@ -199,10 +200,9 @@ class Book:
                 with contextlib.suppress(JbackupdError):
                     self._audit.failed_to_take_in(clerk.account, clerk.client, number=entry.number)
                 raise not_recorded() from error
-            # What stands in the journal counts, not what was meant.
-            self._ledger.add(decode_record(record))
+            self._ledger.add(entry)
             self._known = None
-            return entry.number
+            return self._ledger.item_of(entry.number)
 
     def _note(self, entry: Entry, clerk: Clerk, kind: Kind | None, persons: Sequence[Person], record: int) -> None:
         first = {"first": entry.first} if isinstance(entry, Correction | Cancellation) else {}

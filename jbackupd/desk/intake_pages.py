@@ -22,7 +22,7 @@ from jbackupd.desk.residents import Resident
 from jbackupd.desk.sessions import Session
 from jbackupd.desk.shelters import not_safe, safety_counts, shelters, standings
 from jbackupd.desk.web import Web, client_of
-from jbackupd.format.intake import Person
+from jbackupd.format.intake import NAME_CHARACTERS_MAX, NUMBER_CHARACTERS_MAX, Person, is_nonce, is_plain
 from jbackupd.format.intakekinds import SPECS, About, Kind, KindSpec
 from jbackupd.model.errors import NotFoundError, RefusedError, UsageError
 from jbackupd.model.wareki import JST
@@ -302,7 +302,7 @@ class IntakePages:
         """
         form = await read_form(request, bytes_max=FORM_BYTES_MAX, fields_max=FORM_FIELDS_MAX)
         check_token(session.form_token, form.get("token", ""))
-        if not 16 <= len(form.get("nonce", "")) <= 64 or not form["nonce"].replace("-", "").replace("_", "").isalnum():
+        if not is_nonce(form.get("nonce", "")):
             raise UsageError("this is not a form of the desk", "go back to the search page")
         return form
 
@@ -380,8 +380,19 @@ def _spec(request: Request) -> KindSpec:
 
 
 def _person(resident: Resident) -> Person:
+    """Return a resident as the journal keeps one; extracts hold stranger things than forms may."""
     birth = resident.birthday.isoformat() if resident.birthday else resident.birth
-    return Person(resident.name, resident.number, resident.kana, birth)
+    name, kana, birth = (_plain(text)[:NAME_CHARACTERS_MAX] for text in (resident.name, resident.kana, birth))
+    if not is_plain(resident.number, NUMBER_CHARACTERS_MAX):
+        raise RefusedError(
+            "nothing can be taken in for this person: the number in the register cannot be kept",
+            "use the form without a person, and leave the number empty",
+        )
+    return Person(name or "不詳", resident.number, kana, birth)
+
+
+def _plain(text: str) -> str:
+    return "".join(char if is_plain(char, 1) else " " for char in text)
 
 
 def _is_registered(item: Item) -> bool:

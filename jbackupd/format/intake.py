@@ -151,6 +151,11 @@ def decode_record(data: bytes) -> Record:
     return record
 
 
+def is_nonce(text: str) -> bool:
+    """Tell whether a text may be a form's nonce."""
+    return _NONCE.fullmatch(text) is not None
+
+
 def is_label(text: str) -> bool:
     """Tell whether a text may name a desk in its numbers: 1 to 12 letters or digits of any script."""
     return 0 < len(text) <= LABEL_CHARACTERS_MAX and all(char.isalnum() for char in text)
@@ -210,7 +215,7 @@ def _is_sound(record: Record) -> bool:
         return False
     if isinstance(record, Begin):
         return is_label(record.label)
-    if Number.parse(record.number) is None or not _NONCE.fullmatch(record.nonce):
+    if Number.parse(record.number) is None or not is_nonce(record.nonce):
         return False
     if isinstance(record, Reception):
         return (
