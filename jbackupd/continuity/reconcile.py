@@ -128,7 +128,7 @@ def _compared(item: Item, person: Person, there: Registered) -> _Finding:
     )
     differences = [
         Difference(person.name, field, desk, register) for field, desk, register in pairs
-        if desk and _folded(desk) != _folded(register)
+        if desk and register and _folded(desk) != _folded(register)
     ]
     entered = _is_entered(item, there)
     if not entered and there.state not in ("1", ""):
