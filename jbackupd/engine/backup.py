@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from jbackupd.catalog.versions import VersionTable
-from jbackupd.engine.closure import Budget, Closures, reach
+from jbackupd.engine.closure import Budget, Closures, budget_of, reach
 from jbackupd.engine.earlier import EarlierTree, open_previous
 from jbackupd.engine.taking import Progress, Taking
 from jbackupd.format.point import PointBody, PointHeader
 from jbackupd.model.clock import Clock
 from jbackupd.model.errors import TryLaterError
 from jbackupd.model.ids import DatasetId, ObjectKind, ObjectName
-from jbackupd.model.records import Preset, Statistics
+from jbackupd.model.records import Access, Preset, Statistics
 from jbackupd.sources.port import Source
 from jbackupd.vault.commit import Authorship, Committed, commit_point
 from jbackupd.vault.keyring import Keyring
@@ -42,7 +42,7 @@ class BackupResult:
 
 def run_backup(
     vault: Vault, dataset: DatasetId, source: Source, *, keyring: Keyring, author: Authorship, clock: Clock,
-    budget: Budget | None = None, preset: Preset = Preset.BALANCED,
+    budget: Budget | None = None, preset: Preset = Preset.BALANCED, access: Access = Access.STREAM,
     progress: Callable[[Progress], None] = lambda _: None, stopped: Callable[[], bool] = lambda: False,
 ) -> BackupResult:
     """Take a point of a dataset. Blocks; only one run may write a vault at a time.
@@ -54,6 +54,7 @@ def run_backup(
         author: Who signs.
         budget: What a frame may need to be read.
         preset: How much effort compressing is worth.
+        access: How its files are read before they are restored.
         progress: Called after every block and file, on this thread; must return quickly.
         stopped: Asked between files; when true the run ends without a point.
 
@@ -63,7 +64,7 @@ def run_backup(
         TryLaterError: It was stopped.
     """
     begun_at, started = clock.now(), clock.monotonic()
-    budget = budget or Budget()
+    budget = budget or budget_of(access)
     vault.store.settle_all()
     chain = vault.points.chain(dataset)
     session = keyring.new_session(begun_at)
@@ -79,7 +80,8 @@ def run_backup(
         from jbackupd.engine.making import Making
 
         return Making(
-            vault, writer, dataset=dataset, sequence=sequence, closures=closures, budget=budget, preset=preset
+            vault, writer, dataset=dataset, sequence=sequence, closures=closures, budget=budget, preset=preset,
+            access=access,
         )
 
     taking = Taking(earlier=EarlierTree(open_previous(vault, chain), closures), make=make, progress=progress)

@@ -10,13 +10,16 @@ from itertools import islice
 from jbackupd.catalog.database import Catalog, FramePlace
 from jbackupd.model.errors import MissingObjectError
 from jbackupd.model.ids import FrameId, ObjectName
-from jbackupd.model.records import Extent
+from jbackupd.model.records import Access, Extent
 from jbackupd.policy.skip import DEPTH_MAX
 
 CLOSURE_FRAMES_MAX = 64
 CLOSURE_BYTES_MAX = 160 * 1024 * 1024
 """A chain of eight days, of which each frame lies over two or three of the day before. With 24 frames and 64 MiB whole
 frames were stored plain from the fifth day on. Decoded alone, the widest takes a tenth of a second."""
+RANDOM_FRAMES_MAX = 8
+RANDOM_CLOSURE_BYTES_MAX = 2 * 1024 * 1024
+"""Of what is read here and there: all that one read may have to fetch over a thin line."""
 _CACHED_MAX = 4_000
 """Of 64 frames each: 25 MB."""
 LOOKED_UP = 5_000
@@ -39,6 +42,11 @@ class Budget:
     def allows(self, closure: dict[FrameId, int]) -> bool:
         """Tell whether a frame may be encoded against bases with this joint closure."""
         return len(closure) < self.frames and sum(closure.values()) < self.plain_bytes
+
+
+def budget_of(access: Access) -> Budget:
+    """Return what the frames of a dataset may need."""
+    return Budget(RANDOM_FRAMES_MAX, RANDOM_CLOSURE_BYTES_MAX) if access is Access.RANDOM else Budget()
 
 
 @dataclass(frozen=True, slots=True)

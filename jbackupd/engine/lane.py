@@ -13,18 +13,45 @@ from jbackupd.engine.closure import Budget, Closures
 from jbackupd.engine.draft import Content, Draft, Reference
 from jbackupd.format.index import IndexedPack
 from jbackupd.model.ids import ChunkId
+from jbackupd.model.records import Access
 
 FRAME_BYTES_MIN = 1024 * 1024
 FRAME_BYTES_MAX = 4 * 1024 * 1024
+RANDOM_BYTES_MIN = 64 * 1024
+RANDOM_BYTES_MAX = 256 * 1024
+"""Frames of what is read here and there: at 10 Mbit/s the longest takes 0.21 s, should it not compress at all."""
 PASSED_BYTES_MAX = 8 * 1024 * 1024
 """A draft of scattered new chunks is closed after so much of the stream, so that its bases stay near."""
 BOUNDARY_MASK = 0x0F
 """One chunk in sixteen may end a frame: frames end at the same content every day, so that a frame's
 base is one earlier frame and closures stay narrow."""
+RANDOM_BOUNDARY_MASK = 0x01
 BUFFER_BYTES = 4 * 1024 * 1024
 SKETCHED_BYTES_MIN = 2 * 1024
 """Below, what a sketch costs is more than what it saves."""
 SKETCH_HASHES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """How long frames are.
+
+    Attributes:
+        bytes_min: Of plaintext, before a frame may end at a boundary.
+        bytes_max: Of plaintext.
+        boundary_mask: Which chunks may end one.
+    """
+
+    bytes_min: int
+    bytes_max: int
+    boundary_mask: int
+
+
+def framing_of(access: Access) -> Framing:
+    """Return how long the frames of a dataset's files are."""
+    if access is Access.RANDOM:
+        return Framing(RANDOM_BYTES_MIN, RANDOM_BYTES_MAX, RANDOM_BOUNDARY_MASK)
+    return Framing(FRAME_BYTES_MIN, FRAME_BYTES_MAX, BOUNDARY_MASK)
 
 
 @dataclass(slots=True)
@@ -45,18 +72,20 @@ class Lane:
         submit: Takes a closed draft.
         closures: Knows what references need.
         budget: What a frame may need.
+        framing: How long frames are.
         similar: Returns a small content by its sketch.
     """
 
     def __init__(
         self, catalog: Catalog, hashes: ContentHash, submit: Callable[[Draft], None], *, closures: Closures,
-        budget: Budget, similar: Callable[[tuple[int, ...]], Reference | None],
+        budget: Budget, framing: Framing, similar: Callable[[tuple[int, ...]], Reference | None],
     ) -> None:
         self._catalog = catalog
         self._hashes = hashes
         self._submit = submit
         self._closures = closures
         self._budget = budget
+        self._framing = framing
         self._similar = similar
         self._cutter = Cutter(hashes.cut_seed)
         self._anchor_cutter = AnchorCutter(hashes.cut_seed ^ 1)
@@ -164,7 +193,7 @@ class Lane:
                 self.close_draft()
 
     def _add_new(self, chunk: ChunkId, piece: memoryview, anchors: Anchors | None) -> None:
-        if len(self._draft.content) + len(piece) > FRAME_BYTES_MAX:
+        if len(self._draft.content) + len(piece) > self._framing.bytes_max:
             self.close_draft()
         if not self._has_adopted:
             self._adopt_reference()
@@ -176,9 +205,9 @@ class Lane:
         self.counts.new_chunks += 1
 
     def _at_boundary(self, chunk: ChunkId) -> bool:
-        if chunk[0] & BOUNDARY_MASK:
+        if chunk[0] & self._framing.boundary_mask:
             return False
-        return len(self._draft.content) >= FRAME_BYTES_MIN or self._draft.passed_bytes >= PASSED_BYTES_MAX
+        return len(self._draft.content) >= self._framing.bytes_min or self._draft.passed_bytes >= PASSED_BYTES_MAX
 
     def _refer_to(self, reference: Reference | None) -> None:
         """Let what is new in the stream be encoded against an earlier content."""
@@ -210,4 +239,4 @@ class Lane:
         return self._budget.allows(joint)
 
 
-assert FRAME_BYTES_MAX > CHUNK_MAX
+assert min(FRAME_BYTES_MAX, RANDOM_BYTES_MAX) >= CHUNK_MAX

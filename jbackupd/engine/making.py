@@ -11,12 +11,12 @@ from jbackupd.codec.cutting import require_compiled_cutter
 from jbackupd.engine.closure import Budget, Closures
 from jbackupd.engine.draft import Content
 from jbackupd.engine.encode import Encoder
-from jbackupd.engine.lane import Lane
+from jbackupd.engine.lane import Lane, framing_of
 from jbackupd.engine.large import TREE_PATH
 from jbackupd.engine.versions import Versions, whole
 from jbackupd.format.index import IndexedPack
 from jbackupd.model.ids import DatasetId
-from jbackupd.model.records import Preset, TreeEntry
+from jbackupd.model.records import Access, Preset, TreeEntry
 from jbackupd.vault.reader import FrameReader
 from jbackupd.vault.vault import Vault
 from jbackupd.vault.writer import PackWriter
@@ -41,7 +41,7 @@ class Making:
 
     def __init__(
         self, vault: Vault, writer: PackWriter, *, dataset: DatasetId, sequence: int, closures: Closures,
-        budget: Budget, preset: Preset,
+        budget: Budget, preset: Preset, access: Access = Access.STREAM,
     ) -> None:
         require_compiled_cutter()
         self.versions = Versions(vault, dataset, sequence, closures=closures)
@@ -51,10 +51,11 @@ class Making:
         hashes = vault.keys.content_hash()
         self.files, self.trees = (
             Lane(
-                vault.catalog, hashes, self.encoder.submit, closures=closures, budget=budget,
+                vault.catalog, hashes, self.encoder.submit, closures=closures, budget=budget, framing=framing,
                 similar=self.versions.similar,
             )
-            for _ in range(2)
+            # The tree is always read from begin to end.
+            for framing in (framing_of(access), framing_of(Access.STREAM))
         )
         writer.durable = self._settle
 

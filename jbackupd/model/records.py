@@ -33,6 +33,15 @@ class Preset(StrEnum):
     THIN_LINE = "thin-line"
 
 
+class Access(StrEnum):
+    """How a dataset's files are read before they are restored."""
+
+    STREAM = "stream"
+    """From begin to end: long frames, the fewest bytes."""
+    RANDOM = "random"
+    """Here and there, as a disk image or a database is: short frames that need few others."""
+
+
 class EntryType(IntEnum):
     """What a tree entry is; numbers are part of format 1."""
 

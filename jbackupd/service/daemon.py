@@ -16,7 +16,7 @@ from jbackupd.continuity.pending import PendingDeclarations
 from jbackupd.model.clock import Clock, SystemClock
 from jbackupd.model.errors import InvariantError, JbackupdError, TryLaterError
 from jbackupd.model.ids import DatasetId, SiteId, TenantId
-from jbackupd.model.records import Preset
+from jbackupd.model.records import Access, Preset
 from jbackupd.model.texts import _, set_language
 from jbackupd.model.units import Address
 from jbackupd.policy.deadline import Deadline
@@ -366,8 +366,8 @@ class Daemon:
         chosen = dataset_named(live.settings, dataset)
         with open_own_vault(site, dataset.tenant, self.epochs) as own:
             return take_point(
-                own, dataset, source_of(chosen), preset=Preset(chosen.preset), clock=self.clock, progress=progress,
-                stopped=stopped,
+                own, dataset, source_of(chosen), preset=Preset(chosen.preset), access=Access(chosen.access),
+                clock=self.clock, progress=progress, stopped=stopped,
             )
 
     def _patience(self, dataset: DatasetId, /) -> float:

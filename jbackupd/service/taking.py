@@ -12,7 +12,7 @@ from jbackupd.engine.backup import BackupResult, run_backup
 from jbackupd.engine.taking import Progress
 from jbackupd.model.clock import Clock
 from jbackupd.model.ids import DatasetId, ObjectKind
-from jbackupd.model.records import EntryType, Preset, Unreadable
+from jbackupd.model.records import Access, EntryType, Preset, Unreadable
 from jbackupd.policy.skip import references_to_keep
 from jbackupd.service.taken import Taken
 from jbackupd.sources.port import Source, UnreadableError
@@ -41,7 +41,7 @@ class OwnVault:
 
 
 def take_point(
-    own: OwnVault, dataset: DatasetId, source: Source, *, preset: Preset, clock: Clock,
+    own: OwnVault, dataset: DatasetId, source: Source, *, preset: Preset, access: Access, clock: Clock,
     progress: Callable[[int, int], None], stopped: Callable[[], bool],
 ) -> Taken:
     """Take a point, then let the keyring forget what is no longer needed. Blocks; one call at a time for a vault.
@@ -55,7 +55,7 @@ def take_point(
 
     result = run_backup(
         own.vault, dataset, source, keyring=own.keyring, author=own.author, clock=clock, preset=preset,
-        progress=report, stopped=stopped,
+        access=access, progress=report, stopped=stopped,
     )
     own.keyring.prune(clock.now(), history_days=own.history_days, needed=_needed_sessions(own.vault))
     return Taken(result.header.incomplete, result.statistics.source_bytes, result_document(dataset, result))

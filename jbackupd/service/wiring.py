@@ -19,7 +19,7 @@ from jbackupd.format.identity import Card, CardKind, decode_card
 from jbackupd.model.clock import SystemClock
 from jbackupd.model.errors import BusyError, ConfigError, FormatError, KeyMissingError, NotFoundError, StorageError
 from jbackupd.model.ids import DatasetId, ObjectKind, SiteId, TenantId, is_word
-from jbackupd.model.records import Preset
+from jbackupd.model.records import Access, Preset
 from jbackupd.service.leases import reading
 from jbackupd.service.lock import state_lock
 from jbackupd.settings import schema
@@ -358,8 +358,8 @@ def take_locally(settings: Settings) -> Iterator[Take]:
             chosen = dataset_named(settings, dataset)
             with open_own_vault(site, dataset.tenant, epochs) as own:
                 return take_point(
-                    own, dataset, source_of(chosen), preset=Preset(chosen.preset), clock=SystemClock(),
-                    progress=progress, stopped=stopped,
+                    own, dataset, source_of(chosen), preset=Preset(chosen.preset), access=Access(chosen.access),
+                    clock=SystemClock(), progress=progress, stopped=stopped,
                 )
 
         yield take

@@ -280,6 +280,11 @@ class Dataset(Table):
         description="fast: several times the speed for a seventh more bytes of new content; thin-line: a tenth fewer "
         "bytes for a fifth of the speed; the bytes of a day's changes differ less",
     )
+    access: Literal["stream", "random"] = Field(
+        default="stream",
+        description="random: short frames, for disk images and databases that are to be used before they are restored; "
+        "a day's changes take more bytes",
+    )
     tier: Annotated[int, Field(ge=1, le=5)] = Field(default=3, description="1 is sent and restored first, 5 last")
     rpo: Duration = Field(default=RPO_DEFAULT, description="How old the newest point at every peer may become")
     peers: Many[SiteName] | None = Field(default=None, description="Sites that hold copies; without it all peers")
