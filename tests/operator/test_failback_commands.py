@@ -162,7 +162,8 @@ def test_reconciling_proposes_and_decides_nothing(sites, call, tmp_path):
     (tmp_path / "map.toml").write_text(MAP)
     extract = tmp_path / "fresh.csv"
     extract.write_text("\n".join((
-        "番号,氏名,生年月日,状態,住所", "20114007,佐藤 花子,4050101,3,旭町1番地", "20114008,伊万里 太郎,1960-05-05,3,本町2",
+        "番号,氏名,生年月日,状態,住所", "20114007,佐藤 花子,4050101,3,旭町1番地",
+        "20114008,伊万里 太郎,1960-05-05,3,本町2",
         "5,重複 名,1950-01-01,1,本町3", "6,重複 名,1950-01-01,1,本町4", "",
     )))
     said = call(laptop, "recovery", "failback", "reconcile", str(extract), "--map", str(tmp_path / "map.toml"),
