@@ -109,7 +109,8 @@ class IntakePages:
         await self._recorded("listed_intake", request, session, page="all" if whole else "today", entries=len(shown))
         counts = Counter(item.first.kind for item in shown if item.cancelled is None)
         return self._web.page(
-            request, "intake-list.html", session, whole=whole, specs=list(SPECS.values()),
+            request, "intake-list.html", session, whole=whole,
+            specs=[spec for spec in SPECS.values() if spec.about is not About.REGISTERED],
             rows=[(address_of(item), item) for item in shown],
             counts=[(spec, counts[spec.kind]) for spec in SPECS.values() if counts[spec.kind]],
         )
@@ -128,6 +129,8 @@ class IntakePages:
     async def new_form(self, request: Request, session: Session) -> Response:
         """GET /intake/new/KIND and /intake/person/HANDLE/KIND: an empty form."""
         spec, subject = _spec(request), await self._subject(request, session)
+        if subject is None and spec.about is About.REGISTERED:
+            raise _begins_at_a_person()
         self._check_allowed(spec, [subject.resident] if subject else [])
         return self._form(request, session, spec, subject, Typed(), Problems(), secrets.token_urlsafe(NONCE_BYTES))
 
@@ -327,7 +330,7 @@ class IntakePages:
     ) -> tuple[Person | None, Mapping[str, UsageError]]:
         """Return somebody who was typed in; a number that was typed must be in the register."""
         if spec.about is About.REGISTERED:
-            raise NotFoundError("this form begins at a person's page", "search for the person first")
+            raise _begins_at_a_person()
         person, problems = read_person(spec, form, self._today())
         if person is not None and person.number and not await asyncio.to_thread(self._residents, [person.number]):
             unknown = UsageError(
@@ -393,6 +396,10 @@ def _person(resident: Resident) -> Person:
 
 def _plain(text: str) -> str:
     return "".join(char if is_plain(char, 1) else " " for char in text)
+
+
+def _begins_at_a_person() -> NotFoundError:
+    return NotFoundError("this form begins at a person's page", "search for the person first")
 
 
 def _is_registered(item: Item) -> bool:

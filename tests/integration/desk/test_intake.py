@@ -124,7 +124,9 @@ def test_somebody_who_is_not_in_the_register_is_typed_in(clerk, desk):
     assert 'id="person_number-wrong"' in wrong.text and "99999999" in text(wrong)
     done = send(clerk, wrong, {**DEATH, **typed, "person_number": ""})
     assert "氏名不詳" in done.text and desk.on_disk().items["2026-伊万里-死亡-0001"].persons[0].number == ""
-    assert send(clerk, clerk.get("/intake/new/move-out"), fields_of(Kind.MOVE_OUT)).status_code == 404
+    assert clerk.get("/intake/new/move-out").status_code == 404
+    said = {"token": hidden(page, "token"), "nonce": hidden(page, "nonce") + "x", **fields_of(Kind.MOVE_OUT)}
+    assert clerk.post("/intake/new/move-out", data=said).status_code == 404
 
 
 def test_members_of_the_household_are_taken_in_together(clerk, desk):
