@@ -49,7 +49,7 @@ def nbd(
     wish = ExportWish(
         PointSelector.parse(point), tree_path(path, encoding),
         os.path.abspath(socket_path) if socket_path is not None else str(listen),
-        None if overlay is None else os.path.abspath(overlay), fill, ask_first=bool(sites),
+        None if overlay is None else lambda _: os.path.abspath(overlay), fill, ask_first=bool(sites),
     )
     return asyncio.run(_serve(frame, wish, sites, shares, encoding))
 

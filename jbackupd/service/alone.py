@@ -10,12 +10,13 @@ import asyncio
 import contextlib
 import functools
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 
 from jbackupd.continuity.pending import PendingDeclarations
+from jbackupd.engine.bring import Place
 from jbackupd.engine.survey import Sighting, Survey
 from jbackupd.model.clock import SystemClock
 from jbackupd.model.errors import JbackupdError, PeerError, UsageError
@@ -132,6 +133,10 @@ class _Unasked:
 
     async def fetch(self, found: Survey, dataset: DatasetId, on_bytes: Callable[[int], None]) -> None:
         """Fetch nothing."""
+
+    def places(self, sites: Sequence[SiteId]) -> list[Place]:
+        """Return none."""
+        return []
 
     async def tell_of_loss(self, lost: SiteId) -> Mapping[SiteId, JbackupdError | None]:
         """Tell nobody; the daemon does when it runs again."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from jbackupd.continuity.epoch import Epochs
+from jbackupd.engine.bring import Place
 from jbackupd.engine.fetch import fetch
 from jbackupd.engine.survey import Survey, survey
 from jbackupd.format.declaration import encode_declaration
@@ -63,6 +65,10 @@ class Elsewhere:
                 await self._board.refresh_held(dataset.tenant)
                 return site
         return None
+
+    def places(self, sites: Sequence[SiteId]) -> list[Place]:
+        """Return where packs can be read on demand, each over a line of its own."""
+        return [Place(site, partial(self._peers.line_of_its_own, site)) for site in sites if site in self._live.cards]
 
     async def tell_of_loss(self, lost: SiteId) -> Mapping[SiteId, JbackupdError | None]:
         """Hand the declaration over to every site that does not know it; return why where that failed."""

@@ -38,7 +38,7 @@ class ExportWish:
     Attributes:
         path: Of the file, as in a tree.
         listen: A whole path for a socket, or HOST:PORT.
-        overlay: Folder where writes go; without it none are taken.
+        overlay: Returns the folder where writes to a point go; without it none are taken.
         fill: Bring everything in the background.
         ask_first: Ask the other sites which points there are, even where one here fits.
     """
@@ -46,7 +46,7 @@ class ExportWish:
     selector: PointSelector
     path: bytes
     listen: str
-    overlay: str | None = None
+    overlay: Callable[[StoredPoint], str] | None = None
     fill: bool = True
     ask_first: bool = False
 
@@ -90,7 +90,8 @@ async def served(
         ))
         entry = await asyncio.to_thread(file_entry, reached.point, wish.path, reached.stored.label)
         extents = Extents((extent.frame, extent.offset, extent.length) for extent in entry.extents)
-        device = await asyncio.to_thread(_device, FileView(reached.point.read, extents), entry, wish.overlay)
+        overlay = wish.overlay(reached.stored) if wish.overlay is not None else None
+        device = await asyncio.to_thread(_device, FileView(reached.point.read, extents), entry, overlay)
         if isinstance(device, OverlayDisk):
             held.push_async_callback(lambda: settled(asyncio.to_thread(device.close)))
         name = os.fsdecode(wish.path)

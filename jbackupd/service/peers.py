@@ -25,6 +25,7 @@ from jbackupd.storage.files import PosixFiles
 from jbackupd.transport.dial import dial
 from jbackupd.transport.endpoint import Endpoint
 from jbackupd.transport.holding import Limits
+from jbackupd.transport.link import Link
 from jbackupd.transport.ssh import LocalSite
 from jbackupd.vault.holder import VaultHolder
 
@@ -108,15 +109,18 @@ class PeerSet:
 
     def _new_queue(self, site: SiteId, address: Address) -> PeerQueue:
         async def connect() -> Line:
-            pin = self._live.pin(site)
-            if pin is None:
-                raise NotFoundError("there is no peer {peer} in the configuration", peer=site)
-            return await dial(
-                self._local, pin, address.host, address.port, limits=self.limits_of(site), offload=self._offload.disk,
-                clock=self._clock,
-            )
+            return await self._dial(site, address)
 
         return PeerQueue(site, connect, self._desk, clock=self._clock, log=self._log, above=self._above)
+
+    async def _dial(self, site: SiteId, address: Address) -> Link:
+        pin = self._live.pin(site)
+        if pin is None:
+            raise NotFoundError("there is no peer {peer} in the configuration", peer=site)
+        return await dial(
+            self._local, pin, address.host, address.port, limits=self.limits_of(site), offload=self._offload.disk,
+            clock=self._clock,
+        )
 
     # What is asked of them.
 
@@ -139,6 +143,18 @@ class PeerSet:
                 "there is no peer {peer} in the configuration", "see 'jbackupd config show'", peer=site
             )
         raise UsageError("unable to reach {peer}: it has no address", "add its address to the [[peer]]", peer=site)
+
+    async def line_of_its_own(self, site: SiteId) -> Link:
+        """Return a new line to a peer, which belongs to whoever asked: nothing is sent on it that would hold him up.
+
+        Raises:
+            NotFoundError: There is no such peer, or it has no address.
+            PeerError: It cannot be reached.
+        """
+        peer = self._live.settings.peer(site)
+        if peer is None or peer.address is None:
+            raise NotFoundError("unable to reach {peer}: it has no address", peer=site)
+        return await self._dial(site, peer.address)
 
     def limits_of(self, site: SiteId) -> Limits:
         """Return the limits of all links with a peer together."""

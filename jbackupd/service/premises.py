@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from jbackupd.codec.signing import SiteVerifier
 from jbackupd.desk.audit import DeskAudit
+from jbackupd.engine.bring import Place
 from jbackupd.engine.survey import Survey
 from jbackupd.model.clock import Clock
 from jbackupd.model.errors import JbackupdError
@@ -37,6 +38,9 @@ class Others(Protocol):
         """
         ...
 
+    def places(self, sites: Sequence[SiteId]) -> list[Place]:
+        """Return where packs can be read on demand: those of some sites that can be dialled."""
+        ...
 
     async def tell_of_loss(self, lost: SiteId) -> Mapping[SiteId, JbackupdError | None]:
         """Let every other site know that one is lost; return of each why it does not know, None where it does."""

@@ -13,6 +13,7 @@ from jbackupd.model.errors import JbackupdError
 from jbackupd.service.counter import Counter
 from jbackupd.service.deeds.checking import Checking
 from jbackupd.service.deeds.desks import Desking, Unlocking
+from jbackupd.service.deeds.export import Exporting
 from jbackupd.service.deeds.mount import Mounting
 from jbackupd.service.deeds.people import Fencing, Hooking, Notifying
 from jbackupd.service.deeds.postgres import Databases
@@ -43,6 +44,7 @@ class SiteDeeds:
             "restore": Restoring(work),
             "inspect": Inspecting(work),
             "mount": Mounting(work),
+            "export": Exporting(work),
             "postgres": databases,
             "service": Serving(work),
             "desk": Desking(work, counter),

@@ -22,6 +22,7 @@ from jbackupd.service.premises import Premises
 from jbackupd.settings.steps import RestoreStep, Step
 from jbackupd.vault.keyring import RecoveredKeys
 from jbackupd.vault.rebuild import reconcile
+from jbackupd.vault.store import ObjectStore
 from jbackupd.vault.vault import StoredPoint, Vault
 
 Tell = Callable[[Mapping[str, Any]], None]
@@ -125,6 +126,16 @@ class Work:
             found = reconcile(premises.store, self._catalog, keys, tenant=self.plan.tenant, with_chunks=False)
         vault = Vault(premises.store, self._catalog, keys, tenant=self.plan.tenant, verifiers=premises.verifiers)
         return vault, len(found.damaged)
+
+    def keys(self, store: ObjectStore) -> RecoveredKeys:
+        """Return the tenant's keys, of the key objects of a store. Blocks.
+
+        Raises:
+            KeyMissingError: The keys are not unlocked.
+        """
+        if self._seed is None:
+            raise KeyMissingError("the keys are not unlocked", "let the step need the unlock step")
+        return RecoveredKeys.from_store(self._seed, self.plan.tenant, store)
 
     def find(self, vault: Vault, dataset: DatasetId, choice: str) -> StoredPoint:
         """Return the point that a plan chooses.
