@@ -65,7 +65,8 @@ def clear_stale(folder: str) -> bool:
         StorageError: It could not be taken away.
     """
     try:
-        os.stat(folder)
+        # Of its attributes the kernel may still know some.
+        os.statvfs(folder)
     except OSError as error:
         if error.errno != errno.ENOTCONN:
             return False
@@ -151,6 +152,8 @@ def serve(
     try:
         Mounted(operations, folder, foreground=True, **{key: value for key, value in options.items() if value})
     except RuntimeError as error:
+        if said.is_over:
+            return  # It was mounted; libfuse calls it an error when a signal has ended it.
         raise StorageError(
             "unable to mount on {folder}: {reason}", "only root, or who owns the folder, may mount; no unit of systemd "
             "with NoNewPrivileges", folder=folder, reason=said.end() or str(error),
@@ -176,6 +179,11 @@ class _Said:
         self._before = os.dup(2)
         self._taken = os.memfd_create("stderr")
         os.dup2(self._taken, 2)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether stderr is stderr again: the folder is mounted."""
+        return self._before < 0
 
     def end(self) -> str:
         """Let stderr be stderr again; return what was written. May be called twice."""

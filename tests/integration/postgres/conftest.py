@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,16 @@ def base() -> Iterator[Path]:
 
 
 @pytest.fixture
-def rig(tmp_path, base) -> Rig:
+def place() -> Iterator[Path]:
+    """Return a folder of the test's own.
+
+    Not tmp_path: every run of pytest that starts meanwhile shuts the folder above it to all but its owner again.
+    """
+    with tempfile.TemporaryDirectory(prefix="pg-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def rig(place: Path, base: Path) -> Rig:
     """Return a point with a base backup."""
-    return Rig(tmp_path, base)
+    return Rig(place, base)
