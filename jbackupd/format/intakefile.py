@@ -38,7 +38,7 @@ _FIELDS = struct.Struct("<8sI")
 _START_BYTES = _FIELDS.size + 4
 _N, _R, _P = 1 << 15, 8, 1
 """32 MiB and a tenth of a second for each guess; passphrases of ours have 114 bits anyway."""
-_MEMORY_BYTES = 128 * 1024 * 1024
+_MEMORY_BYTES = 64 * 1024 * 1024
 
 
 class _Head(msgspec.Struct, array_like=True, frozen=True):
@@ -155,7 +155,7 @@ def _head(data: bytes) -> tuple[_Head, bytes]:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _malformed() from error
     power_of_two = head.n >= 2 and head.n & (head.n - 1) == 0
-    if not power_of_two or not 1 <= head.r <= 64 or not 1 <= head.p <= 16 or 130 * head.n * head.r > _MEMORY_BYTES:
+    if not power_of_two or not 1 <= head.r <= 64 or not 1 <= head.p <= 4 or 130 * head.n * head.r > _MEMORY_BYTES:
         raise _malformed()
     return head, data[_START_BYTES + length :]
 

@@ -15,6 +15,7 @@ from jbackupd.codec.seal import seal_blob
 from jbackupd.codec.shares import split
 from jbackupd.codec.signing import SiteSigner
 from jbackupd.continuity import officer
+from jbackupd.continuity.failback import ItemEvent, Note, QueueBegin, encode_note
 from jbackupd.continuity.plan import StepEvent
 from jbackupd.continuity.record import Beginning, End, Resume, StepNote
 from jbackupd.desk.accounts import Account, Accounts
@@ -23,6 +24,7 @@ from jbackupd.format.expiry import Expiry, RemovedPoint, encode_expiry
 from jbackupd.format.identity import Card, CardKind, encode_card
 from jbackupd.format.index import IndexedPack, encode_index
 from jbackupd.format.intake import encode_record as encode_intake
+from jbackupd.format.intakefile import IntakeFile, seal_intake
 from jbackupd.format.intakekinds import Kind as IntakeKind
 from jbackupd.format.key import KeyRole, seal_key
 from jbackupd.format.keyrecord import (
@@ -59,7 +61,7 @@ from jbackupd.vault.retentionstate import ReclaimState
 from tests.fuzz.kind import LOCAL_KEY, SITE, TENANT, NoSigner, Plain
 from tests.fuzz.objects import FRAME_BYTES, PREFIX, RECIPIENT
 from tests.fuzz.run import CORPUS
-from tests.fuzz.state import KEYRING_CONTEXT, audit_of, identity_of, journal_of
+from tests.fuzz.state import KEYRING_CONTEXT, PASSPHRASE, audit_of, identity_of, journal_of
 from tests.support.intakes import Desk
 
 AT = datetime(2026, 11, 23, 1, 2, 3, 456789, tzinfo=UTC)
@@ -192,6 +194,10 @@ def _journals() -> Iterator[tuple[str, bytes]]:
     desk.cancel(first)
     intakes = [encode_intake(one) for one in (desk.ledger.begin, *desk.ledger.entries) if one is not None]
     yield "intake", journal_of(b"\n".join(intakes))
+    carried = IntakeFile("imari", "desk", "伊万里", b"i" * 16, b"k" * 32, journal_of(b"\n".join(intakes)), AT)
+    yield "intake-file", seal_intake(carried, PASSPHRASE)
+    yield "failback-note", encode_note(QueueBegin(AT, "imari"))
+    yield "failback-note", encode_note(Note(AT, "69" * 16, first, 0, ItemEvent.RETURN, "kubo", "転出先が不明"))
     entries = (b'{"sequence":1,"at":"2026-11-23","event":"open"}', '{"sequence":2,"at":"x","who":"佐藤"}'.encode())
     yield "audit-log", audit_of(b"\n".join(entries))
     yield "request", encode(Request("backup", {"dataset": "imari/juki", "local": True}))[:-1]

@@ -20,6 +20,7 @@ from jbackupd.codec.paper import bytes_of, lines_of, text_of
 from jbackupd.codec.seal import open_blob, seal_blob
 from jbackupd.codec.shares import Share
 from jbackupd.continuity import officer, record
+from jbackupd.continuity.failback import decode_note, encode_note
 from jbackupd.continuity.intake import Ledger
 from jbackupd.desk.accounts import Accounts
 from jbackupd.desk.extract import load_extract
@@ -28,6 +29,7 @@ from jbackupd.desk.mapfile import load_map
 from jbackupd.format.identity import Card, CardKind, decode_card, encode_card
 from jbackupd.format.intake import decode_record as decode_intake
 from jbackupd.format.intake import encode_record as encode_intake
+from jbackupd.format.intakefile import IntakeFile, open_intake, seal_intake
 from jbackupd.format.journal import CHECK_BYTES, NO_CHECK, encode_record, scan
 from jbackupd.model.errors import (
     ConfigError,
@@ -63,6 +65,7 @@ JSON_WORDS = (
 )
 TOML_WORDS = (b"[", b"]", b'"', b"=", b"\n", b"[[", b"]]", b"'''", b"[" * 600, b"{a=" * 600, "和".encode(),
               b"\xff", b"1" * 5000)
+PASSPHRASE = "bcdf-ghjk-mnpq-rstv-wxyz"
 OFFICER_COST_MAX = (2, 64)
 """Rounds and KiB of an officer's key that are worth their time here; the decoder allows 16 and 1 GiB."""
 
@@ -161,6 +164,15 @@ def _intake(data: bytes) -> dict[str, object]:
     records = [decode_intake(body) for body in scan(data).records]
     assert [decode_intake(encode_intake(one)) for one in records] == records, "an intake record changes"
     return dict(Ledger.of(b"j" * 16, records).items)
+
+
+def _carried(data: bytes) -> object:
+    file = open_intake(data, PASSPHRASE)
+    return file.tenant, file.desk, file.label, file.journal_id, file.key, file.journal, file.exported_at
+
+
+def _carried_again(value: Any) -> object:
+    return _carried(seal_intake(IntakeFile(*value), PASSPHRASE))
 
 
 def audit_of(joined: bytes) -> bytes:
@@ -270,6 +282,8 @@ STATE = (
     Kind("jobs", _jobs, DAMAGE, None, _bodies, journal_of, words=JSON_WORDS),
     Kind("recovery-run", _run, DAMAGE, None, _bodies, journal_of, words=JSON_WORDS),
     Kind("intake", _intake, DAMAGE, None, _bodies, journal_of, words=JSON_WORDS),
+    Kind("failback-note", decode_note, DAMAGE, lambda note: decode_note(encode_note(note)), words=JSON_WORDS),
+    Kind("intake-file", _carried, (DamageError, KeyringError), _carried_again, slack_bytes=160 << 20),
     Kind("audit-log", at("audit", _audit), DAMAGE, None,
          lambda data: b"\n".join(line[65:] for line in data.split(b"\n")[:-1]), audit_of, words=JSON_WORDS),
     Kind("request", decode_request, (ProtocolError,), _request_again, words=JSON_WORDS),

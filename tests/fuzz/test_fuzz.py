@@ -10,7 +10,8 @@ from tests.fuzz.mutate import Mutator
 from tests.fuzz.run import CORPUS, Result, corpus, fuzz, try_one
 
 EXECUTIONS = 2500
-SLOW = {"accounts": 100, "configuration": 500, "plan": 300, "column-map": 500, "extract": 600, "share": 1000}
+SLOW = {"accounts": 100, "configuration": 500, "plan": 300, "column-map": 500, "extract": 600, "share": 1000,
+        "intake-file": 60}
 """A desk's account takes scrypt, a configuration is read as a file, an extract becomes a database."""
 kinds = pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
 
