@@ -8,7 +8,8 @@ from datetime import datetime
 
 import blake3
 
-from jbackupd.continuity.epoch import FIRST_EPOCH, Epochs
+from jbackupd.continuity.authority import FIRST_EPOCH, Lineage
+from jbackupd.continuity.epoch import Epochs
 from jbackupd.format.declaration import (
     NONCE_BYTES,
     Declaration,
@@ -44,20 +45,17 @@ class PendingDeclarations:
     def begin(self, lost: SiteId, acting: SiteId, *, reason: str, evidence: bytes, now: datetime) -> Declaration:
         """Begin a declaration; it waits for approvals, durable.
 
+        Of this site by itself it is a hand-over; of a site that this one acts for, in favour of that site, its return.
+
         Args:
             evidence: The page that was shown; it is kept, and its BLAKE3 is part of what officers sign.
 
         Raises:
             RefusedError: The site is declared lost already, and who acts for it is not; another declaration about
-                it waits here; or a site would declare itself lost.
+                it waits here; or a site would return for which this one does not act.
         """
-        known = self._epochs.declaration_of(lost)
-        if known is not None and self._epochs.declaration_of(known.statement.acting) is None:
-            raise RefusedError(
-                "{site} is declared lost already, by the declaration {id}, and {acting} acts for it",
-                "go on with the recovery plan there; if {acting} is lost too, declare that first",
-                site=lost, id=known.id, acting=known.statement.acting,
-            )
+        known = self._epochs.lineage(lost)
+        self._check_sense(known, acting)
         waiting = next((one for one in self.all() if one.statement.lost == lost), None)
         if waiting is not None:
             # Officers who sign two statements about one loss would be short of one approval each.
@@ -65,13 +63,32 @@ class PendingDeclarations:
                 "the declaration {id} about {site} waits for approvals already",
                 "approve it, or take it back with 'jbackupd site withdraw {id}'", id=waiting.id, site=lost,
             )
-        epoch = (known.statement.epoch if known is not None else FIRST_EPOCH) + 1
         digest = blake3.blake3(evidence).digest()
-        declaration = declare(Statement(lost, epoch, acting, now, reason, digest, secrets.token_bytes(NONCE_BYTES)))
+        declaration = declare(
+            Statement(lost, known.epoch + 1, acting, now, reason, digest, secrets.token_bytes(NONCE_BYTES))
+        )
         kept = _evidence_path(declaration.id)
         write_durably(self._files, kept, evidence, temporary=kept + ".new")
         self._write(declaration)
         return declaration
+
+    def _check_sense(self, known: Lineage, acting: SiteId) -> None:
+        """Refuse what would take the authority from a site that acts, and neither is lost nor is this one."""
+        lost, now = known.home, known.acting
+        mine = now == self._epochs.site and acting != now
+        if known.disputed is not None or mine or self._epochs.loss_of(now) is not None:
+            return
+        if acting == lost:
+            raise RefusedError(
+                "{site} is let return at the site that acts for it: {acting}", "begin it there, so that it stops first",
+                site=lost, acting=now,
+            )
+        if now != lost:
+            raise RefusedError(
+                "{site} is declared lost already, by the declaration {id}, and {acting} acts for it",
+                "go on with the recovery plan there; if {acting} is lost too, declare that first",
+                site=lost, id=known.newest.id if known.newest else "", acting=now,
+            )
 
     def evidence(self, name: str) -> bytes | None:
         """Return the page that was shown when a declaration was begun here; None if it was begun elsewhere."""

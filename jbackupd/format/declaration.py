@@ -6,8 +6,10 @@
     12      s     statement, msgpack array in the order of `_RawStatement`
     12+s    ...   approvals, msgpack array of [officer id, signature]
 
+Where lost and acting site are one, it is a return: the site acts for itself again.
+
 An approval is an officer's signature (codec.signing, context APPROVAL_CONTEXT) over the statement's
-bytes. So approvals can be made apart, on paper-thin media, without the lost site and without a network,
+bytes. One by `site:NAME` is the release of the site that acted until then (context RELEASE_CONTEXT): it has stopped. So approvals can be made apart, on paper-thin media, without the lost site and without a network,
 and put together by anybody: who receives a declaration checks it against its own list of officers.
 """
 
@@ -27,10 +29,15 @@ from jbackupd.model.ids import SiteId, is_word
 
 MAGIC = b"JBDECL\x01\x00"
 APPROVAL_CONTEXT = b"jbackupd 1 loss approval"
+RELEASE_CONTEXT = b"jbackupd 1 acting released"
+RELEASE_PREFIX = "site:"
+"""No officer's name holds a colon."""
 DECLARATION_BYTES_MAX = 256 * 1024
 APPROVALS_MAX = 32
 REASON_CHARACTERS_MAX = 2000
 NONCE_BYTES = 16
+RETURN_EPOCH_MIN = 3
+"""A return follows a loss, whose epoch is at least 2."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -46,6 +53,7 @@ class Statement:
         reason: In the words of who began it.
         evidence: 32 bytes, BLAKE3 of the evidence page that was shown.
         nonce: 16 random bytes.
+        planned: It counts only once the site that acts now has released it: a hand-over; a return always is one.
     """
 
     lost: SiteId
@@ -55,6 +63,7 @@ class Statement:
     reason: str
     evidence: bytes
     nonce: bytes
+    planned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +87,25 @@ class Declaration:
         """Eight hex digits to name it by: enough among the declarations of a lifetime."""
         return blake3.blake3(self.signed).hexdigest()[:8]
 
+    @property
+    def is_return(self) -> bool:
+        """Whether the site is to act for itself again."""
+        return self.statement.lost == self.statement.acting
+
+    @property
+    def needs_release(self) -> bool:
+        """Whether it counts only once the site that acts now has signed that it stopped."""
+        return self.statement.planned or self.is_return
+
+    @property
+    def officers(self) -> tuple[Approval, ...]:
+        """The approvals of people."""
+        return tuple(a for a in self.approvals if not a.officer.startswith(RELEASE_PREFIX))
+
+    def release_of(self, site: SiteId) -> Approval | None:
+        """Return a site's release, unchecked; None if there is none."""
+        return next((a for a in self.approvals if a.officer == RELEASE_PREFIX + site), None)
+
     def with_approval(self, approval: Approval) -> Declaration:
         """Return the declaration with one approval more; one of the same officer is replaced."""
         others = tuple(a for a in self.approvals if a.officer != approval.officer)
@@ -92,6 +120,7 @@ class _RawStatement(msgspec.Struct, frozen=True, array_like=True, forbid_unknown
     reason: str
     evidence: bytes
     nonce: bytes
+    planned: bool = False
 
 
 _statement_decoder = msgspec.msgpack.Decoder(_RawStatement)
@@ -102,13 +131,13 @@ def declare(statement: Statement) -> Declaration:
     """Return a declaration without approvals.
 
     Raises:
-        RefusedError: A site would be declared lost in favour of itself.
+        RefusedError: A site would be declared lost in favour of itself, and it is no return.
     """
-    if statement.lost == statement.acting:
+    if statement.lost == statement.acting and statement.epoch < RETURN_EPOCH_MIN:
         raise RefusedError("a site cannot declare itself lost", "declare it from the site that takes over")
     raw = _RawStatement(
         statement.lost, statement.epoch, statement.acting, (statement.made_at - _EPOCH) // timedelta(microseconds=1),
-        statement.reason[:REASON_CHARACTERS_MAX], statement.evidence, statement.nonce,
+        statement.reason[:REASON_CHARACTERS_MAX], statement.evidence, statement.nonce, statement.planned,
     )
     return decode_declaration(_join(msgspec.msgpack.encode(raw), ()))
 
@@ -135,13 +164,14 @@ def decode_declaration(data: bytes) -> Declaration:
     except (msgspec.DecodeError, UnicodeDecodeError, OverflowError) as error:
         raise FormatError("the declaration is malformed") from error
     if (
-        not is_word(raw.lost) or not is_word(raw.acting) or raw.lost == raw.acting or raw.epoch < 2
+        not is_word(raw.lost) or not is_word(raw.acting)
+        or raw.epoch < (RETURN_EPOCH_MIN if raw.lost == raw.acting else 2)
         or len(raw.evidence) != 32 or len(raw.nonce) != NONCE_BYTES or len(raw.reason) > REASON_CHARACTERS_MAX
         or len(approvals) > APPROVALS_MAX or any(len(signature) != SIGNATURE_BYTES for _, signature in approvals)
     ):
         raise FormatError("the declaration is out of range")
     statement = Statement(
-        SiteId(raw.lost), raw.epoch, SiteId(raw.acting), made_at, raw.reason, raw.evidence, raw.nonce
+        SiteId(raw.lost), raw.epoch, SiteId(raw.acting), made_at, raw.reason, raw.evidence, raw.nonce, raw.planned
     )
     return Declaration(statement, signed, tuple(Approval(officer, signature) for officer, signature in approvals))
 
@@ -149,6 +179,30 @@ def decode_declaration(data: bytes) -> Declaration:
 def approve(declaration: Declaration, officer: str, signer: SiteSigner) -> Approval:
     """Return an officer's approval of a declaration."""
     return Approval(officer, signer.sign(APPROVAL_CONTEXT, declaration.signed))
+
+
+def release(declaration: Declaration, site: SiteId, signer: SiteSigner) -> Approval:
+    """Return the release of the site that acted until a declaration: sign it only once that has durably stopped."""
+    return Approval(RELEASE_PREFIX + site, signer.sign(RELEASE_CONTEXT, declaration.signed))
+
+
+def is_released(declaration: Declaration, site: SiteId, verifier: SiteVerifier | None) -> bool:
+    """Tell whether a site has released a declaration.
+
+    Raises:
+        ApprovalError: What claims to be its release does not fit.
+    """
+    found = declaration.release_of(site)
+    if found is None or verifier is None:
+        return False
+    try:
+        verifier.verify(RELEASE_CONTEXT, declaration.signed, found.signature)
+    except IdentityError as error:
+        raise ApprovalError(
+            "the release of {site} does not fit the declaration {id}: it was altered, or made for another one",
+            "let {site} hand it over again", site=site, id=declaration.id,
+        ) from error
+    return True
 
 
 def check_approvals(declaration: Declaration, officers: Mapping[str, SiteVerifier], *, needed: int) -> None:
@@ -162,9 +216,9 @@ def check_approvals(declaration: Declaration, officers: Mapping[str, SiteVerifie
         ApprovalError: A signature does not fit, or there are too few and one is of nobody known; the message names
             the officer.
     """
-    strangers = [approval.officer for approval in declaration.approvals if approval.officer not in officers]
-    approved = {approval.officer for approval in declaration.approvals if approval.officer in officers}
-    for approval in declaration.approvals:
+    strangers = [approval.officer for approval in declaration.officers if approval.officer not in officers]
+    approved = {approval.officer for approval in declaration.officers if approval.officer in officers}
+    for approval in declaration.officers:
         if approval.officer in approved:
             _check_signature(declaration, approval, officers[approval.officer])
     if len(approved) >= needed:

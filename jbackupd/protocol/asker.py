@@ -78,6 +78,7 @@ _ANSWERS = {
     FrameType.HEADS: {FrameType.HEADS_ARE},
     FrameType.POINTS: {FrameType.POINTS_ARE},
     FrameType.DECLARE: {FrameType.DECLARED},
+    FrameType.LOSSES: {FrameType.LOSSES_ARE},
 }
 
 

@@ -42,6 +42,7 @@ class FrameType(IntEnum):
     HEADS = 21
     POINTS = 22
     DECLARE = 23
+    LOSSES = 24
     OFFSETS = 32
     KEPT = 33
     STORED = 34
@@ -50,6 +51,7 @@ class FrameType(IntEnum):
     HEADS_ARE = 37
     POINTS_ARE = 38
     DECLARED = 39
+    LOSSES_ARE = 40
 
 
 PAYLOAD_BYTES_MAX: dict[FrameType, int] = {
@@ -67,6 +69,7 @@ PAYLOAD_BYTES_MAX: dict[FrameType, int] = {
     FrameType.HEADS: 256,
     FrameType.POINTS: 256,
     FrameType.DECLARE: 128 * 1024,  # a declaration with a handful of approvals of 4 KiB
+    FrameType.LOSSES: 16 * 1024,  # the epochs of 300 sites
     FrameType.OFFSETS: 16 * 1024,
     FrameType.KEPT: 32,
     FrameType.STORED: 16,
@@ -75,6 +78,7 @@ PAYLOAD_BYTES_MAX: dict[FrameType, int] = {
     FrameType.HEADS_ARE: 256 * 1024,
     FrameType.POINTS_ARE: 32 * 1024,
     FrameType.DECLARED: 16,
+    FrameType.LOSSES_ARE: 128 * 1024,  # at least one declaration
 }
 
 

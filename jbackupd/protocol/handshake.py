@@ -65,6 +65,14 @@ class EpochBook(Protocol):
         """Return the epochs of all sites that have one above the first; cheap."""
         ...
 
+    def may_author(self, site: SiteId, epoch: int) -> bool:
+        """Tell whether a site acts now, and its points of an epoch count."""
+        ...
+
+    def news_for(self, epochs: Mapping[SiteId, int]) -> list[bytes]:
+        """Return the declarations that somebody may lack who knows these epochs, each site's in order."""
+        ...
+
     def learn(self, declaration: bytes) -> None:
         """Verify a declaration of a site's loss and keep it durably; harmless twice. Blocks.
 
@@ -113,6 +121,8 @@ class Handshake:
         self.other = other
         self.version = 0
         self.theirs: Hello | None = None
+        self.fenced: FencedError | None = None
+        """One of the two does not act: such a link is for reading, and for handing declarations over."""
         self._binding = binding
         self._random = random
         self._hellos: dict[Role, bytes] = {}
@@ -138,7 +148,6 @@ class Handshake:
         Raises:
             ProtocolError: It is malformed or shares no version with us.
             IdentityError: It comes from another site than the one whose SSH key was used.
-            FencedError: Its site or ours acts under an epoch that is no longer in force.
         """
         hello = decode_message(frame)
         assert isinstance(hello, Hello)
@@ -156,18 +165,18 @@ class Handshake:
                 "bring the older site to a version of jbackupd at most two before the newer one",
                 site=hello.site, theirs=sorted(hello.versions), ours=sorted(self.own.versions),
             )
-        self._check_epochs(hello)
+        self.fenced = self._fence(hello)
         self.version = max(common)
         self.theirs = hello
 
-    def _check_epochs(self, hello: Hello) -> None:
+    def _fence(self, hello: Hello) -> FencedError | None:
+        """Return which of the two acts under an epoch that is no longer in force."""
         in_force = self.own.book.epoch_of(self.other.site)
         if hello.epoch < in_force:
-            raise fenced(self.other.site, hello.epoch, in_force)
+            return fenced(self.other.site, hello.epoch, in_force)
         ours = self.own.book.epoch_of(self.own.site)
         told = hello.epochs.get(self.own.site, 0)
-        if ours < told:
-            raise fenced(self.own.site, ours, told)
+        return fenced(self.own.site, ours, told) if ours < told else None
 
     def prove(self) -> Prove:
         """Return our proof; both hellos must have passed."""

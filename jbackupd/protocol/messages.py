@@ -20,6 +20,8 @@ OBJECT_BYTES_MAX = 1 << 30
 """Packs end at 16 MiB; the index of a first run of terabytes is the largest object there is."""
 HAVE_ITEMS_MAX = 1024
 HEADS_MAX = 256
+LOSSES_MAX = 64
+DECLARATION_BYTES_MAX = 120 * 1024
 POINTS_MAX = 256
 RECEIPTS_MAX = 8
 GET_BYTES_MAX = 1 << 20
@@ -213,7 +215,14 @@ class Declare(Message, frozen=True):
     """Hands over a site-loss declaration; answered by Declared once it is durable."""
 
     frame_type: ClassVar[FrameType] = FrameType.DECLARE
-    declaration: Annotated[bytes, msgspec.Meta(max_length=120 * 1024)]
+    declaration: Annotated[bytes, msgspec.Meta(max_length=DECLARATION_BYTES_MAX)]
+
+
+class Losses(Message, frozen=True):
+    """Asks for the declarations above these epochs, a site's in order; answered by LossesAre."""
+
+    frame_type: ClassVar[FrameType] = FrameType.LOSSES
+    epochs: Annotated[dict[Word, Count], msgspec.Meta(max_length=300)]
 
 
 class Offsets(Message, frozen=True):
@@ -275,11 +284,20 @@ class Declared(Message, frozen=True):
     frame_type: ClassVar[FrameType] = FrameType.DECLARED
 
 
+class LossesAre(Message, frozen=True):
+    """Some of the declarations that were asked for, as many as fit; none when there are no more."""
+
+    frame_type: ClassVar[FrameType] = FrameType.LOSSES_ARE
+    declarations: Annotated[
+        list[Annotated[bytes, msgspec.Meta(max_length=DECLARATION_BYTES_MAX)]], msgspec.Meta(max_length=LOSSES_MAX)
+    ]
+
+
 MESSAGES: Final[dict[FrameType, type[Message]]] = {
     kind.frame_type: kind
     for kind in (
-        Hello, Prove, Error, Ping, Pong, Have, Put, Stop, Commit, Get, Heads, Points, Declare,
-        Offsets, Kept, Stored, Receipt, End, HeadsAre, PointsAre, Declared,
+        Hello, Prove, Error, Ping, Pong, Have, Put, Stop, Commit, Get, Heads, Points, Declare, Losses,
+        Offsets, Kept, Stored, Receipt, End, HeadsAre, PointsAre, Declared, LossesAre,
     )
 }  # fmt: skip
 _DECODERS = {kind: msgspec.msgpack.Decoder(message) for kind, message in MESSAGES.items()}

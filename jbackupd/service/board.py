@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from jbackupd.continuity.epoch import Epochs
 from jbackupd.engine.replicate import Progress, replicate
-from jbackupd.format.declaration import encode_declaration
+from jbackupd.format.declaration import decode_declaration
 from jbackupd.model.errors import JbackupdError, RefusedError
 from jbackupd.model.ids import DatasetId, SiteId, TenantId
 from jbackupd.model.texts import _
@@ -87,11 +87,18 @@ class Board:
         return found
 
     async def greet(self, line: Line) -> None:
-        """Hand over the declarations of lost sites that a peer does not know."""
-        for lost, epoch in self._epochs.known().items():
-            declaration = self._epochs.declaration_of(lost)
-            if declaration is not None and lost != line.site and line.epochs.get(lost, 0) < epoch:
-                await self._declare(line, lost, encode_declaration(declaration))
+        """Hand over the declarations of lost sites that a peer does not know, and take those that it knows."""
+        for declaration in self._epochs.news_for(line.epochs):
+            await self._declare(line, decode_declaration(declaration).statement.lost, declaration)
+        for declaration in await line.losses(self._epochs.known()) if line.epochs else ():
+            await self._learn(line, declaration)
+
+    async def _learn(self, line: Line, declaration: bytes) -> None:
+        try:
+            await self._offload.disk(self._epochs.learn, declaration)
+        except RefusedError as error:
+            self._log.error(_("{peer} hands over a declaration that is not accepted here: {reason}"),
+                            peer=line.site, reason=error)
 
     async def _declare(self, line: Line, lost: SiteId, declaration: bytes) -> None:
         try:

@@ -151,7 +151,7 @@ class Checks:
         return repaired_document(done)
 
     def _sites(self) -> list[SiteId]:
-        return [peer.id for peer in self._live.settings.peers if self._epochs.declaration_of(peer.id) is None]
+        return [peer.id for peer in self._live.settings.peers if self._epochs.loss_of(peer.id) is None]
 
     async def _repair(self, tenant: TenantId, sites: list[SiteId]) -> Repair:
         store = store_of(self._files, tenant)

@@ -82,7 +82,7 @@ class ContinuityVerbs:
 
     async def site_status(self, call: Call[NoArguments]) -> Body:
         """Answer what is known of the other sites, and which declarations there are."""
-        in_force = [decode_declaration(data) for data in self._epochs.declarations()]
+        in_force = self._epochs.declarations()
         pending = await asyncio.to_thread(self._pending.all)
         evidence = self._evidence()
         return {

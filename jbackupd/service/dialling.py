@@ -45,7 +45,7 @@ class ReadEpochs:
         """Tell whether a site acts now, and its points of an epoch count."""
         return self._lineages.get(site, Lineage(site)).acted(epoch)
 
-    def above(self, epochs: Mapping[SiteId, int]) -> list[bytes]:
+    def news_for(self, epochs: Mapping[SiteId, int]) -> list[bytes]:
         """Return nothing: who only asks tells nothing."""
         return []
 

@@ -10,7 +10,7 @@ from jbackupd.continuity.epoch import Epochs
 from jbackupd.engine.bring import Place
 from jbackupd.engine.fetch import fetch
 from jbackupd.engine.survey import Survey, survey
-from jbackupd.format.declaration import encode_declaration
+from jbackupd.format.declaration import decode_declaration
 from jbackupd.model.errors import JbackupdError, PeerError
 from jbackupd.model.ids import DatasetId, SiteId, TenantId
 from jbackupd.model.texts import _
@@ -46,7 +46,7 @@ class Elsewhere:
 
     async def survey(self, tenant: TenantId) -> Survey:
         """Ask every site that is not lost."""
-        sites = [site for site in self._live.cards if self._epochs.declaration_of(site) is None]
+        sites = [site for site in self._live.cards if self._epochs.loss_of(site) is None]
         lines = dict(zip(sites, await asyncio.gather(*(self._reached(site) for site in sites)), strict=True))
         store = store_of(self._files, tenant)
         own = (self._live.identity.site, store) if await self._offload.disk(store.exists) else None
@@ -72,15 +72,15 @@ class Elsewhere:
 
     async def tell_of_loss(self, lost: SiteId) -> Mapping[SiteId, JbackupdError | None]:
         """Hand the declaration over to every site that does not know it; return why where that failed."""
-        others = [site for site in self._live.cards if self._epochs.declaration_of(site) is None]
+        others = [site for site in self._live.cards if self._epochs.loss_of(site) is None]
         return dict(zip(others, await asyncio.gather(*(self._told(site, lost) for site in others)), strict=True))
 
     async def _told(self, site: SiteId, lost: SiteId) -> JbackupdError | None:
-        declaration = self._epochs.declaration_of(lost)
         try:
             line = await self.line(site)
-            if declaration is not None and line.epochs.get(lost, 0) < declaration.statement.epoch:
-                await line.declare(encode_declaration(declaration))
+            for declaration in self._epochs.news_for(line.epochs):
+                if decode_declaration(declaration).statement.lost == lost:
+                    await line.declare(declaration)
         except JbackupdError as error:
             return error
         return None

@@ -118,9 +118,9 @@ class ConfiguredRights:
         """Tell whether this site holds the tenant's objects for this peer."""
         for site in self._live.settings.peers:
             if tenant in site.holds:
-                declaration = self._epochs.declaration_of(site.id)
+                declaration = self._epochs.loss_of(site.id)
                 acting = site.id if declaration is None else declaration.statement.acting
-                if peer in (site.id, acting):
+                if peer == acting:
                     return True
         return False
 
@@ -141,7 +141,7 @@ def open_epochs(files: PosixFiles, live: Live) -> Epochs:
     """
     return Epochs(
         files, live.identity.site, officers=lambda: live.officers,
-        needed=lambda: live.settings.approval.declare_lost,
+        needed=lambda: live.settings.approval.declare_lost, sites=lambda: live.verifiers, signer=live.identity.signer,
     )
 
 

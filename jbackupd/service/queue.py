@@ -46,6 +46,10 @@ class Line(Peer, Protocol):
         """The epochs of other sites that the peer knows of."""
         ...
 
+    async def losses(self, epochs: Mapping[SiteId, int]) -> list[bytes]:
+        """Return some of the declarations above these epochs, unchecked; none when the peer has no more."""
+        ...
+
     async def ping(self) -> float:
         """Return the round-trip time now, in seconds."""
         ...

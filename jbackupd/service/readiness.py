@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 
 from jbackupd.codec.shares import Share, combine
-from jbackupd.continuity.epoch import read_declarations
+from jbackupd.continuity.epoch import read_lineages
 from jbackupd.desk.fields import ColumnMap
 from jbackupd.model.errors import JbackupdError, NotFoundError
 from jbackupd.model.ids import ObjectKind, ObjectRef, PointSelector
@@ -84,7 +84,8 @@ class _Look:
         elif home not in {peer.id for peer in self._settings.peers}:
             yield bad("", to_translate("{home} is no peer in the configuration: its points cannot be verified"),
                        home=home)
-        declared = read_declarations(self._files).get(home)
+        known = read_lineages(self._files).get(home)
+        declared = None if known is None or known.acting == home else known.newest
         if declared is not None and declared.statement.acting != self._settings.site.id:
             yield bad("", to_translate("{home} is declared lost, and {acting} acts for it"), home=home,
                        acting=declared.statement.acting)

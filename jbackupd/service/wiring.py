@@ -262,7 +262,7 @@ def open_epochs(site: Site) -> Epochs:
     officers = officer_verifiers(site.settings)
     return Epochs(
         site.files, site.identity.site, officers=lambda: officers,
-        needed=lambda: site.settings.approval.declare_lost,
+        needed=lambda: site.settings.approval.declare_lost, sites=lambda: site.verifiers, signer=site.identity.signer,
     )
 
 

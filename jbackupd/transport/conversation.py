@@ -14,6 +14,8 @@ from jbackupd.protocol.asker import Opened
 from jbackupd.protocol.framing import DATA_BYTES_MAX, HEAD_BYTES
 from jbackupd.protocol.handshake import EpochBook, fenced
 from jbackupd.protocol.messages import (
+    DECLARATION_BYTES_MAX,
+    LOSSES_MAX,
     Commit,
     Declare,
     Declared,
@@ -23,6 +25,8 @@ from jbackupd.protocol.messages import (
     Heads,
     HeadsAre,
     Kept,
+    Losses,
+    LossesAre,
     Message,
     ObjectItem,
     Offsets,
@@ -40,6 +44,9 @@ WRITE_BYTES = 1024 * 1024
 """As much is gathered before the disk executor is asked; also how often the asker hears how far its put is."""
 SILENCE_SECONDS = 120
 HANDSHAKE_SECONDS = 30
+
+_FOR_ALL = (Declare, Losses, Get, Heads, Points)
+"""What also a site may ask that does not act: it must hear who does, and may read what is held of it."""
 
 _log = logging.getLogger("jbackupd.line")
 
@@ -120,7 +127,7 @@ class Conversation:
                 case Opened(version):
                     _log.info("link from %s is open, protocol %d", self.site, version)
                 case Asked(message):
-                    self._check_epoch()
+                    self._check_epoch(message)
                     await self._answer(message)
                 case Body(data):
                     await self._take(data)
@@ -133,12 +140,16 @@ class Conversation:
                 await settled(self._keep_rest())
             self._answerer.refuse(error)
 
-    def _check_epoch(self) -> None:
-        """Refuse a site that was declared lost while its link was open."""
-        hello = self._answerer.handshake.theirs
+    def _check_epoch(self, message: Message) -> None:
+        """Let a site that does not act only read, also one that was declared lost while its link was open."""
+        if isinstance(message, _FOR_ALL):
+            return
+        handshake = self._answerer.handshake
         in_force = self._book.epoch_of(self.site)
-        if hello is not None and hello.epoch < in_force:
-            raise fenced(self.site, hello.epoch, in_force)
+        if handshake.theirs is not None and handshake.theirs.epoch < in_force:
+            raise fenced(self.site, handshake.theirs.epoch, in_force)
+        if handshake.fenced is not None:
+            raise handshake.fenced
 
     async def _answer(self, message: Message) -> None:
         site, holder = self.site, self._holder
@@ -165,6 +176,9 @@ class Conversation:
             case Declare(declaration=declaration):
                 await settled(self._offload(self._book.learn, declaration))
                 self._answerer.answer(Declared())
+            case Losses(epochs=epochs):
+                known = {SiteId(site): epoch for site, epoch in epochs.items()}
+                self._answerer.answer(LossesAre(declarations=_fitting(await self._offload(self._book.news_for, known))))
 
     async def _answer_get(self, get: Get) -> None:
         read = self._offload(self._holder.read, self.site, TenantId(get.tenant), get.ref, get.offset, get.length)
@@ -231,3 +245,14 @@ class Conversation:
         self._send()
         with contextlib.suppress(PeerError):
             await self.channel.drain()
+
+
+def _fitting(declarations: list[bytes]) -> list[bytes]:
+    """Return as many as one answer holds; the rest is asked for again."""
+    size, count = 0, 0
+    for declaration in declarations[:LOSSES_MAX]:
+        size += len(declaration) + 8
+        if size > DECLARATION_BYTES_MAX:
+            break
+        count += 1
+    return declarations[: max(1, count)]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import asyncssh
 
 from jbackupd.model.clock import Clock, SystemClock
-from jbackupd.model.errors import IdentityError, JbackupdError, PeerError
+from jbackupd.model.errors import FormatError, IdentityError, JbackupdError, PeerError, RefusedError
+from jbackupd.model.ids import SiteId
 from jbackupd.model.reasons import reason_of
 from jbackupd.protocol.asker import Asker
-from jbackupd.protocol.handshake import Binding, Handshake, Role
+from jbackupd.protocol.handshake import Binding, EpochBook, Handshake, Role
 from jbackupd.transport.channel import Channel, DialledSession
 from jbackupd.transport.dialogue import SILENCE_SECONDS, Dialogue
 from jbackupd.transport.holding import Limits, Offload
@@ -55,7 +57,8 @@ async def dial(
 
     Raises:
         IdentityError: The other side does not have the pinned keys, or does not know ours.
-        FencedError: One of the two sites acts under an old epoch.
+        FencedError: One of the two sites acts under an old epoch; both know by now what was declared, and when this
+            site has returned meanwhile, the next call gives a link.
         PeerError: The peer cannot be reached, or broke the protocol.
     """
     clock = clock or SystemClock()
@@ -86,7 +89,33 @@ async def dial(
     except BaseException:
         connection.abort()
         raise
-    return Link(dialogue)
+    link = Link(dialogue)
+    if asker.handshake.fenced is not None:
+        try:
+            await exchange(link, local.own.book, offload)
+        finally:
+            await link.close()
+        raise asker.handshake.fenced
+    return link
+
+
+async def exchange(link: Link, book: EpochBook, offload: Offload) -> None:
+    """Let both sides know of every declaration that either knows; what one does not accept stays untold.
+
+    Raises:
+        PeerError: The link was cut meanwhile.
+    """
+    for declaration in await offload(book.news_for, link.epochs):
+        with contextlib.suppress(RefusedError):
+            await link.declare(declaration)
+    if not link.epochs:
+        return
+    before: dict[SiteId, int] | None = None
+    while (known := dict(await offload(book.known))) != before:
+        before = known
+        for declaration in await link.losses(known):
+            with contextlib.suppress(RefusedError, FormatError):
+                await offload(book.learn, declaration)
 
 
 async def _connect(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -22,6 +22,8 @@ from jbackupd.protocol.messages import (
     HeadItem,
     Heads,
     HeadsAre,
+    Losses,
+    LossesAre,
     Message,
     ObjectItem,
     Offsets,
@@ -163,6 +165,11 @@ class Link:
     async def declare(self, declaration: bytes) -> None:
         """Hand over a declaration of a site's loss; return when the peer has verified and kept it."""
         await self._ask(Declare(declaration=declaration), Message)
+
+    async def losses(self, epochs: Mapping[SiteId, int]) -> list[bytes]:
+        """Return some of the declarations above these epochs, unchecked; none when the peer has no more."""
+        request = Losses(epochs={str(site): epoch for site, epoch in epochs.items()})
+        return (await self._ask(request, LossesAre)).declarations
 
     async def ping(self) -> float:
         """Return the round-trip time now, in seconds."""

@@ -174,9 +174,8 @@ class VaultHolder:
             raise RefusedError(
                 "unable to take a point of {other} for {tenant}", other=header.tenant, tenant=tenant
             )
-        in_force = self._book.epoch_of(header.site)
-        if header.site == peer and header.epoch < in_force:
-            raise fenced(header.site, header.epoch, in_force)
+        if header.site == peer and not self._book.may_author(header.site, header.epoch):
+            raise fenced(header.site, header.epoch, self._book.epoch_of(header.site))
 
     def _for_writing(self, peer: SiteId, tenant: TenantId) -> Holding:
         if not is_word(tenant) or not self.rights.may_write(peer, tenant):

@@ -81,6 +81,12 @@ class FirstEpoch:
     def known(self) -> Mapping[SiteId, int]:
         return {}
 
+    def may_author(self, site: SiteId, epoch: int) -> bool:
+        return epoch == 1
+
+    def news_for(self, epochs: Mapping[SiteId, int]) -> list[bytes]:
+        return []
+
     def learn(self, declaration: bytes) -> None:
         raise NotImplementedError
 

@@ -43,6 +43,13 @@ class Epochs:
     def known(self) -> Mapping[SiteId, int]:
         return self.epochs
 
+    def may_author(self, site: SiteId, epoch: int) -> bool:
+        return epoch >= self.epoch_of(site)
+
+    def news_for(self, epochs: Mapping[SiteId, int]) -> list[bytes]:
+        known = self.epochs.items()
+        return [f"{site} {epoch}".encode() for site, epoch in known if epoch >= epochs.get(site, 1)]
+
     def learn(self, declaration: bytes) -> None:
         site, epoch = declaration.decode().split()
         self.epochs[SiteId(site)] = max(self.epoch_of(SiteId(site)), int(epoch))

@@ -284,7 +284,9 @@ def test_a_declared_loss_fences_the_open_link_and_the_next_one(town):
                     await deliver(town, saga)
             with pytest.raises(FencedError):
                 await dial(town.saga.local, town.kyoto.pinned, "127.0.0.1", endpoint.port)
+            assert dict(town.saga.book.known()) == {"saga": 2}, "the fenced site was told of its loss"
             # And a site that knows refuses to ask the lost one.
+            town.saga.book.epochs.clear()
         async with town.listening(town.saga) as endpoint:
             with pytest.raises(FencedError):
                 await dial(town.kyoto.local, town.saga.pinned, "127.0.0.1", endpoint.port)

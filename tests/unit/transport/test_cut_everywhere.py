@@ -59,6 +59,12 @@ class Book:
     def known(self):
         return {}
 
+    def may_author(self, site, epoch):
+        return epoch >= self.epoch_of(site)
+
+    def news_for(self, epochs):
+        return []
+
     def learn(self, declaration):
         raise NotImplementedError
 
