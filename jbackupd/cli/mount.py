@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jbackupd.cli.output import Frame, pass_frame, show_path
-from jbackupd.cli.reading import ENCODING, header_fields, opened_point
+from jbackupd.cli.reaching import reached
+from jbackupd.cli.reading import ENCODING, header_fields, say_picked
+from jbackupd.model.ids import PointSelector
 from jbackupd.model.texts import _
 from jbackupd.model.units import show_size
 
@@ -18,34 +20,39 @@ if TYPE_CHECKING:
     from jbackupd.model.errors import JbackupdError
     from jbackupd.restore.filling import FillResult
     from jbackupd.restore.view import PointView
-    from jbackupd.vault.vault import OpenPoint
+    from jbackupd.vault.vault import StoredPoint
 
 
 @click.command(help=_("Show a point as a folder, until it is unmounted."))
 @click.argument("point", metavar="POINT")
 @click.argument("folder", metavar="DIR")
 @click.option("--writable", "upper", metavar="UPPER", help=_("may be written; what is read or written stays in UPPER"))
-@click.option("--fill", is_flag=True, help=_("bring everything into UPPER in the background"))
+@click.option("--fill/--no-fill", default=True, help=_("bring everything into UPPER in the background"))
+@click.option("--from", "sites", multiple=True, metavar="PEER", help=_("ask this site first which points there are"))
+@click.option("--share", "shares", multiple=True, metavar="FILE", help=_("read with shares of the recovery key"))
 @ENCODING
 @pass_frame
-def mount(frame: Frame, point: str, folder: str, upper: str | None, fill: bool, encoding: str) -> int:
+def mount(
+    frame: Frame, point: str, folder: str, upper: str | None, fill: bool, sites: tuple[str, ...],
+    shares: tuple[str, ...], encoding: str,
+) -> int:
     """Mount; exit code 4 when something was damaged: reading it failed, and it was named."""
-    from jbackupd.model.errors import UsageError
     from jbackupd.restore.fuse import check_mountable
     from jbackupd.restore.view import PointView
 
-    if fill and upper is None:
-        raise UsageError("--fill needs a folder to bring everything into", "name it with --writable")
+    selector = PointSelector.parse(point)
     # libfuse leaves the folder that the command was called in.
     folder, upper = os.path.abspath(folder), upper and os.path.abspath(upper)
     check_mountable(folder)
-    with opened_point(frame, point) as opened, contextlib.closing(PointView(opened)) as view:
-        told = _Told(frame, opened, folder, encoding)
-        if upper is None:
-            _show(view, told)
-        else:
-            with _overlay(view, upper, told, fill=fill) as operations:
-                told.serve(operations, writable=True)
+    with reached(frame.settings(), selector, sites, shares) as found:
+        say_picked(frame, found.stored, selector)
+        with contextlib.closing(PointView(found.point)) as view:
+            told = _Told(frame, found.stored, folder, encoding)
+            if upper is None:
+                _show(view, told)
+            else:
+                with _overlay(view, upper, told, fill=fill) as operations:
+                    told.serve(operations, writable=True)
     return told.exit_code
 
 
@@ -56,11 +63,11 @@ class _Told:
         exit_code: 0, or that of the gravest thing that was told.
     """
 
-    def __init__(self, frame: Frame, opened: OpenPoint, folder: str, encoding: str) -> None:
-        self.label = opened.stored.label
+    def __init__(self, frame: Frame, stored: StoredPoint, folder: str, encoding: str) -> None:
+        self.label = stored.label
         self.exit_code = 0
         self._frame = frame
-        self._opened = opened
+        self._stored = stored
         self._folder = folder
         self._encoding = encoding
 
@@ -85,7 +92,7 @@ class _Told:
             self._frame.say(_("{size} could not be brought").format(size=show_size(result.missing_bytes)))
 
     def _ready(self) -> None:
-        document = {**header_fields(self._opened.stored), "folder": self._folder}
+        document = {**header_fields(self._stored), "folder": self._folder}
         shown = _("{point} is in {folder}; end it with 'umount {folder}' or Ctrl-C")
         self._frame.emit(document, lambda: click.echo(shown.format(point=self.label, folder=self._folder)))
 

@@ -11,6 +11,7 @@ import click
 
 from jbackupd.cli.output import Frame, pass_frame, path_fields, print_document, show_path
 from jbackupd.cli.progress import Progress
+from jbackupd.cli.reaching import keys_of, other_sites
 from jbackupd.cli.reading import ENCODING, header_fields, say_picked, tree_path
 from jbackupd.model.errors import JbackupdError, UsageError
 from jbackupd.model.ids import PointSelector
@@ -18,10 +19,7 @@ from jbackupd.model.texts import _
 from jbackupd.model.units import show_size
 
 if TYPE_CHECKING:
-    from jbackupd.engine.bring import Place
     from jbackupd.service.exporting import ExportWish, Served
-    from jbackupd.service.reaching import KeysOf
-    from jbackupd.settings.schema import Settings
 
 LOOK_SECONDS = 0.5
 
@@ -75,35 +73,14 @@ async def _serve(
             click.echo(_("a client was told of an error: {reason}").format(reason=shown), err=True)
 
     files = PosixFiles(settings.site.state)
-    keys_of = await asyncio.to_thread(_keys, frame, settings, wish, shares)
+    keys = await asyncio.to_thread(keys_of, settings, wish.selector.dataset.tenant, shares)
     verifiers = await asyncio.to_thread(known_verifiers, settings)
-    places = await asyncio.to_thread(_places, settings, sites)
-    async with served(files, wish, keys_of, places, verifiers=verifiers, failed=failed) as export:
+    places = await asyncio.to_thread(other_sites, settings, sites)
+    async with served(files, wish, keys, places, verifiers=verifiers, failed=failed) as export:
         say_picked(frame, export.stored, wish.selector)
         _tell(frame, wish, export, encoding)
         await _follow(frame, export, ended)
     return 0
-
-
-def _places(settings: Settings, sites: tuple[str, ...]) -> list[Place]:
-    if not settings.peers and not sites:
-        return []
-    # SSH takes a fifth of a second to import: only a site with peers pays for it.
-    from jbackupd.service.dialling import places_of
-
-    return places_of(settings, sites)
-
-
-def _keys(frame: Frame, settings: Settings, wish: ExportWish, shares: tuple[str, ...]) -> KeysOf:
-    from jbackupd.service.reaching import keys_from_seed, own_keys
-
-    if not shares:
-        return own_keys(settings, wish.selector.dataset.tenant)
-    from jbackupd.cli.key import read_shares
-    from jbackupd.service.adopting import recovery_seed
-
-    tenant = wish.selector.dataset.tenant
-    return keys_from_seed(settings, tenant, recovery_seed(tenant, read_shares(shares)))
 
 
 def _tell(frame: Frame, wish: ExportWish, export: Served, encoding: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -119,7 +120,7 @@ def test_a_damaged_file_cannot_be_read_and_is_named(shown):
 
 def test_a_writable_mount_keeps_what_is_written_and_is_whole_in_the_end(shown):
     upper = shown.path("upper")
-    with mounted(shown, "--writable", upper) as process:
+    with mounted(shown, "--writable", upper, "--no-fill") as process:
         with open(shown.path("at/long.bin"), "r+b") as file:
             file.seek(1_000_000)
             file.write(b"written")
@@ -128,20 +129,25 @@ def test_a_writable_mount_keeps_what_is_written_and_is_whole_in_the_end(shown):
         os.utime(shown.path("at/empty"), ns=(5, 6))
         expected = tree(shown.path("at"))
         assert end(process, signal.SIGINT)[0] == 0
-    with mounted(shown, "--writable", upper, "--fill") as process:
+    with mounted(shown, "--writable", upper) as process:
         assert tree(shown.path("at")) == expected
         assert b"everything is there" in process.stderr.readline() + process.stderr.readline()
         assert end(process, signal.SIGINT)[0] == 0
     assert tree(os.path.join(upper, "tree")) == expected
 
 
-@pytest.mark.parametrize(("options", "code", "words"), [
-    ((), 5, "not empty"), (("--fill",), 2, "--fill needs a folder"),
-])
-def test_what_cannot_be_mounted_is_refused(shown, options, code, words):
+def test_a_folder_that_holds_something_is_refused(shown):
     shown.write("at/something", b"")
-    done = shown.run("mount", "imari/juki", shown.path("at"), *options)
-    assert (done.returncode, words in done.stderr.decode()) == (code, True)
+    done = shown.run("mount", "imari/juki", shown.path("at"))
+    assert (done.returncode, "not empty" in done.stderr.decode()) == (5, True)
+
+
+def test_it_is_read_with_shares_where_the_site_has_no_keys(shown):
+    shares = [word for n in (1, 3) for word in ("--share", shown.path(f"shares/imari-share-{n}-of-3.txt"))]
+    shutil.rmtree(shown.path("state/keyring"))
+    with mounted(shown, *shares) as process:
+        assert tree(shown.path("at")) == tree(shown.path("source"))
+        assert end(process, signal.SIGINT)[0] == 0
 
 
 def test_without_fuse_the_reason_is_said(tmp_path, monkeypatch):
