@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from jbackupd.continuity.intake import Item, Ledger, Marks, marks_of, merged
+from jbackupd.continuity.intake import Item, Ledger, Marks, View
 from jbackupd.desk.audit import DeskAudit
 from jbackupd.format.intake import (
     Begin,
@@ -80,8 +80,7 @@ class Book:
         self._journal: SealedJournal | None = None
         self._ledger = Ledger(b"")
         self._known: object = None
-        self._items: tuple[Item, ...] = ()
-        self._marks: Mapping[str, Marks] = {}
+        self._view = View()
         with self._lock:
             self._opened()
             self._look_again()
@@ -100,13 +99,13 @@ class Book:
         """Return all receptions of all desks, oldest first."""
         with self._lock:
             self._look_again()
-            return self._items
+            return self._view.items
 
     def marks(self) -> Mapping[str, Marks]:
         """Return what was received about residents, by 宛名番号."""
         with self._lock:
             self._look_again()
-            return self._marks
+            return self._view.marks
 
     def find(self, address: str) -> Item | None:
         """Return a reception of any desk by the address of its page."""
@@ -237,8 +236,7 @@ class Book:
         known = (len(self._ledger.entries), self._shelf.fingerprint())
         if known != self._known:
             others = [ledger for ledger in self._shelf.ledgers() if ledger.journal != self._ledger.journal]
-            self._items = tuple(merged([self._ledger, *others]))
-            self._marks = marks_of(self._items)
+            self._view = self._view.after([self._ledger, *others])
             self._known = known
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jbackupd.continuity.intake import Ledger, marks_of, merged, same_labels, twins
+from jbackupd.continuity.intake import Ledger, View, marks_of, merged, same_labels, twins
 from jbackupd.format.intake import Number, Person, decode_record, encode_record
 from jbackupd.format.intakekinds import SPECS, Kind
 from jbackupd.model.errors import FormatError, NotFoundError, RefusedError
@@ -98,6 +98,19 @@ def test_a_merge_is_the_union_in_order_and_never_silent_about_two_for_one_person
         standing = [i for i in items if i.cancelled is None and i.spec.changes_register
                     and person in [p.number for p in i.persons]]
         assert told.get(person, ()) == (tuple(standing) if len(standing) > 1 else ())
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.tuples(st.booleans(), DEEDS), max_size=6))
+def test_a_view_that_is_kept_up_to_date_is_the_one_made_anew(rounds):
+    desks = [Desk("北"), Desk("南", journal=b"k" * 16, desk="south")]
+    view = View()
+    for south, deeds in rounds:
+        play(desks[south], deeds)
+        ledgers = [desk.ledger for desk in desks]
+        view = view.after(ledgers)
+        assert view.items == tuple(merged(ledgers))
+        assert view.marks == marks_of(view.items)
 
 
 def test_a_correction_says_everything_anew_and_a_cancelled_reception_is_changed_no_more():
