@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from jbackupd.model.errors import JbackupdError
+from jbackupd.model.ids import PointSelector
+from jbackupd.model.records import EntryType
 from jbackupd.restore.fuse import check_mountable, clear_stale
 from jbackupd.restore.lazyfiles import TREE
 from jbackupd.restore.mounted import Mounted
@@ -18,8 +20,8 @@ from jbackupd.restore.overlay import is_whole, make_overlay
 from jbackupd.restore.pointcontents import PointContents
 from jbackupd.restore.view import PointView
 from jbackupd.runtime.offload import settled
-from jbackupd.service.deeds.work import Tell, Work
-from jbackupd.service.leases import reading
+from jbackupd.service.deeds.work import Tell, Work, said_by
+from jbackupd.service.reaching import Reached, reached_point
 from jbackupd.settings.steps import MountStep
 
 
@@ -28,37 +30,45 @@ class Mounting:
 
     def __init__(self, work: Work) -> None:
         self._work = work
-        self._open: dict[str, contextlib.ExitStack] = {}
+        self._open: dict[str, contextlib.AsyncExitStack] = {}
 
     async def perform(self, step: MountStep, stopped: threading.Event, tell: Tell) -> Mapping[str, Any]:
         """Mount; a point that was brought wholly by an earlier mount is only named, and needs no keys."""
-        await settled(asyncio.to_thread(self._unmount, step))
+        await self._end(step)
         earlier = self._work.record.steps[step.id].detail
         if "upper" in earlier and await asyncio.to_thread(is_whole, earlier["upper"]):
             return {**earlier, "folder": posixpath.join(earlier["upper"], TREE), "whole": True}
-        said = await self._work.look_elsewhere(step.dataset, tell)
-        return {**await settled(asyncio.to_thread(self._mount, step, tell)), **said}
+        found = await self._work.survey()
+        newest = found.newest.get(step.dataset)
+        places = self._work.premises.others.places(newest.holders if newest is not None else ())
+        work = self._work
+        async with contextlib.AsyncExitStack() as opening:
+            reached = await opening.enter_async_context(reached_point(
+                work.premises.files, self._selector(step), work.keys, places, verifiers=work.premises.verifiers,
+                # Asked only for what nobody has chosen before: what was written belongs to one point.
+                ask_first=bool(places) and "point" not in earlier,
+            ))
+            mounting = asyncio.to_thread(self._mount, step, reached, tell)
+            mounted, noted = await settled(mounting)
+            opening.push_async_callback(lambda: settled(asyncio.to_thread(mounted.close)))
+            self._open[step.id] = opening.pop_all()
+        return {**noted, "from_elsewhere": reached.bringer is not None, **said_by(found)}
 
     async def undo(self, step: MountStep) -> None:
         """Unmount; what was brought and written stays until the run is cleaned."""
-        await settled(asyncio.to_thread(self._unmount, step))
+        await self._end(step)
 
     async def close(self) -> None:
         """Unmount everything."""
         for name in list(self._open):
-            await settled(asyncio.to_thread(self._open.pop(name).close))
+            await self._open.pop(name).aclose()
 
-    def _mount(self, step: MountStep, tell: Tell) -> Mapping[str, Any]:
-        work = self._work
+    def _mount(self, step: MountStep, reached: Reached, tell: Tell) -> tuple[contextlib.ExitStack, Mapping[str, Any]]:
+        stored = reached.stored
+        upper, folder = self._work.folder_of(step, stored), self._folder(step)
         with contextlib.ExitStack() as kept:
-            kept.enter_context(reading(work.premises.files.root, work.plan.tenant))
-            vault, damaged = work.open_vault()
-            stored = work.find(vault, step.dataset, step.point)
-            upper = work.folder_of(step, stored)
-            opened = vault.open_point(stored)
-            view = kept.enter_context(contextlib.closing(PointView(opened)))
+            view = kept.enter_context(contextlib.closing(PointView(reached.point)))
             make_overlay(upper, stored.label, view.entries)
-            folder = self._folder(step)
             os.makedirs(folder, mode=0o700, exist_ok=True)
             check_mountable(folder)
 
@@ -73,19 +83,23 @@ class Mounting:
                 upper, folder, PointContents(view, report), name=stored.label, writable=step.writable, fill=step.fill,
                 hear=hear,
             )))
-            self._open[step.id] = kept.pop_all()
-        statistics = opened.body.statistics
-        return {
-            "point": stored.label, "as_of": stored.header.begun_at.isoformat(), "files": statistics.files,
-            "bytes": statistics.source_bytes, "folder": folder, "upper": upper, "pid": mounted.pid,
-            "incomplete": stored.header.incomplete, "damaged_indexes": damaged,
-        }
+            sizes = [entry.size for entry in view.entries() if entry.type is EntryType.FILE]
+            return kept.pop_all(), {
+                "point": stored.label, "as_of": stored.header.begun_at.isoformat(), "files": len(sizes),
+                "bytes": sum(sizes), "folder": folder, "upper": upper, "pid": mounted.pid,
+                "incomplete": stored.header.incomplete,
+            }
 
-    def _unmount(self, step: MountStep) -> None:
+    async def _end(self, step: MountStep) -> None:
         kept = self._open.pop(step.id, None)
         if kept is not None:
-            kept.close()
-        clear_stale(self._folder(step))
+            await kept.aclose()
+        await asyncio.to_thread(clear_stale, self._folder(step))
+
+    def _selector(self, step: MountStep) -> PointSelector:
+        """Return the point that an earlier attempt mounted, else what the plan says."""
+        earlier = self._work.record.steps[step.id].detail.get("point")
+        return PointSelector.parse(earlier or f"{step.dataset}@{step.point}")
 
     def _folder(self, step: MountStep) -> str:
         return posixpath.join(self._work.root, f"{step.id}.mount")
