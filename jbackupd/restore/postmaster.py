@@ -94,14 +94,10 @@ class Postmaster:
         """
         if self.pid is None:
             raise TryLaterError("the PostgreSQL server does not run", "see its log {log}", log=self.log)
-        call = [
-            self.cluster.program("psql"), "-X", "-w", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", self._sockets,
-            "-p", str(self.cluster.listen.port), "-U", self.cluster.user, "-d", database, "-c", sql,
-        ]
         try:
             done = subprocess.run(
-                as_user(self.cluster, call), stdin=subprocess.DEVNULL, capture_output=True, check=False, cwd="/",
-                timeout=ASK_SECONDS,
+                [*self.session(database), "-c", sql], stdin=subprocess.DEVNULL, capture_output=True, check=False,
+                cwd="/", timeout=ASK_SECONDS,
             )
         except subprocess.TimeoutExpired as error:
             raise TryLaterError("PostgreSQL did not answer in {seconds} s", seconds=ASK_SECONDS) from error
@@ -112,6 +108,13 @@ class Postmaster:
         if done.returncode:
             raise ScriptError("PostgreSQL refuses the statement: {reason}", reason=said)
         return done.stdout.decode("utf-8", "replace").removesuffix("\n")
+
+    def session(self, database: str = "postgres") -> list[str]:
+        """Return how psql is called for a session with the server."""
+        return as_user(self.cluster, [
+            self.cluster.program("psql"), "-X", "-w", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", self._sockets,
+            "-p", str(self.cluster.listen.port), "-U", self.cluster.user, "-d", database,
+        ])
 
     def stop(self) -> None:
         """Stop the server, cleanly if it can; harmless if it does not run. Blocks."""

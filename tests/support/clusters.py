@@ -40,7 +40,7 @@ def cluster_at(data: str | os.PathLike[str], private: Path, port: int, **more: o
 
 
 @contextlib.contextmanager
-def base_backup() -> Iterator[Path]:
+def base_backup(table: str = TABLE) -> Iterator[Path]:
     """Make a cluster of one table and take its base backup, with the WAL that it needs."""
     with tempfile.TemporaryDirectory(prefix="pg-") as folder:
         Path(folder).chmod(0o755)
@@ -63,7 +63,7 @@ def base_backup() -> Iterator[Path]:
         start = [f"{PROGRAMS}/pg_ctl", "-D", str(data), "-o", options, "-l", str(data / "log"), "-w", "start"]
         subprocess.run(as_user(home, start), check=True, stdout=subprocess.DEVNULL, cwd="/")
         try:
-            call("psql", "-h", str(data), "-U", "postgres", "-v", "ON_ERROR_STOP=1", text=TABLE)
+            call("psql", "-h", str(data), "-U", "postgres", "-v", "ON_ERROR_STOP=1", text=table)
             call("pg_basebackup", "-h", str(data), "-U", "postgres", "-D", str(taken), "-c", "fast", "--no-sync")
         finally:
             call("pg_ctl", "-D", str(data), "-m", "immediate", "-w", "stop")
