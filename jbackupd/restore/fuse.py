@@ -7,6 +7,7 @@ was killed leaves a folder on which every call fails with ENOTCONN; `clear_stale
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import logging
 import os
@@ -20,6 +21,7 @@ from jbackupd.model.errors import NotFoundError, RefusedError, StorageError
 DEVICE = "/dev/fuse"
 CACHE_SECONDS = 3600
 """Names and attributes change through the mount only: the kernel need not ask twice."""
+_MNT_DETACH = 2
 THREADS = 8
 """Calls that are answered at once: one that waits for a thin line must not stop the others."""
 _UTIME_NOW, _UTIME_OMIT = (1 << 30) - 1, (1 << 30) - 2
@@ -81,14 +83,19 @@ def unmount(folder: str) -> None:
     Raises:
         StorageError: It could not be unmounted.
     """
-    done = subprocess.run(
-        ["fusermount3", "-u", "-z", "--", folder], stdin=subprocess.DEVNULL, capture_output=True, check=False
-    )
-    if done.returncode:
+    if ctypes.CDLL(None, use_errno=True).umount2(os.fsencode(folder), _MNT_DETACH) == 0:
+        return
+    # Without the right to unmount there is a program that has it.
+    try:
+        subprocess.run(
+            ["fusermount3", "-u", "-z", "--", folder], stdin=subprocess.DEVNULL, capture_output=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError) as error:
+        said = error.stderr.decode("utf-8", "replace") if isinstance(error, subprocess.CalledProcessError) else error
         raise StorageError(
             "unable to unmount {folder}: {reason}", "try 'umount -l {folder}' as root", folder=folder,
-            reason=done.stderr.decode("utf-8", "replace").strip()[-300:],
-        )
+            reason=str(said).strip()[-300:],
+        ) from error
 
 
 def caller() -> tuple[int, int]:
