@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -40,8 +42,15 @@ DEMAND_BYTES = 256 * 1024
 PATIENCE_SECONDS = 60.0
 """So long a reader waits while no byte comes from any site."""
 LOOK_SECONDS = 1.0
+BLAMED_MAX = 2
+"""So often wrong bytes of a pack may be this site's own disk's fault before the last site that has it is given up."""
+THREADS = 2
 SAVE_SECONDS = 5.0
 """What a crash loses at most, to be fetched again."""
+
+
+_ITS_OWN = (MissingObjectError, NotFoundError, RefusedError)
+"""Why a site does not give a pack, and another one may."""
 
 
 class SiteLine(Peer, Protocol):
@@ -122,7 +131,10 @@ class Bringer:
         self._lines: dict[SiteId, SiteLine] = {}
         self._dialling = asyncio.Lock()
         self._refused: dict[ObjectName, set[SiteId]] = {}
-        self._givers: dict[ObjectName, set[SiteId]] = {}
+        self._given: dict[ObjectName, dict[SiteId, Ranges]] = {}
+        self._blamed: Counter[ObjectName] = Counter()
+        # Threads of its own: those of whoever waits for what is written here may all be taken.
+        self._threads = ThreadPoolExecutor(THREADS, "parts")
         self._under_way: dict[ObjectName, list[_Fetch]] = {}
         self._outstanding = 0
         self._window = Window(self._clock.monotonic())
@@ -149,7 +161,8 @@ class Bringer:
         for line in self._lines.values():
             await line.close()
         self._lines.clear()
-        await settled(asyncio.to_thread(self._parts.close))
+        await self._on_disk(self._parts.close)
+        self._threads.shutdown(wait=False)
 
     def fill(self, parts: Sequence[Part]) -> None:
         """Begin to fetch packs that nobody waits for, in this order, around what readers touch."""
@@ -239,12 +252,14 @@ class Bringer:
             asked_at, position = self._clock.monotonic(), begin
             ref = ObjectRef(ObjectKind.PACK, part.name)
             async for piece in line.get(self._tenant, ref, begin, end - begin):
-                await settled(asyncio.to_thread(part.write, position, piece))
+                if not await self._took(part, place.site, position, piece):
+                    return None
                 position += len(piece)
                 self.state.received_bytes += len(piece)
             if position < end:
-                raise DamageError("{object} is shorter at {site} than its index says", object=ref, site=place.site)
-            self._givers.setdefault(part.name, set()).add(place.site)
+                raise MissingObjectError(
+                    "{object} is shorter at {site} than its index says", object=ref, site=place.site
+                )
             self._came_at = self._clock.monotonic()
             self.state.error = None
             if not is_demand:
@@ -256,13 +271,48 @@ class Bringer:
             return error
         return None
 
+    async def _took(self, part: Part, site: SiteId, position: int, piece: bytes) -> bool:
+        """Write what came; return whether it counts: not from a site that turned out to give wrong bytes meanwhile."""
+        refused = self._refused.setdefault(part.name, set())
+        if site not in refused:
+            self._given.setdefault(part.name, {}).setdefault(site, Ranges()).add(position, position + len(piece))
+            await self._on_disk(part.write, position, piece)
+        if site in refused:
+            part.forget(position, position + len(piece))
+        return site not in refused
+
     async def _finish(self, part: Part) -> None:
         try:
-            await settled(asyncio.to_thread(part.finish))
+            await self._on_disk(part.finish)
         except DamageError:
-            # Whoever gave of it is not asked for it again: one of them has other bytes than its name says.
-            self._refuse(part, self._givers.pop(part.name, set()))
+            self._blame(part, 0, part.size)
             raise
+
+    async def doubt(self, part: Part, offset: int, length: int) -> None:
+        """Hear that bytes turned out wrong, and were thrown away."""
+        self._blame(part, offset, offset + length)
+
+    def _blame(self, part: Part, begin: int, end: int) -> None:
+        """Let who gave wrong bytes of a pack not be asked for it again, and throw away all that came from there.
+
+        What came in an earlier process may have gone wrong on the disk here; so may all else, if nobody else has it.
+        """
+        given = self._given.get(part.name, {})
+        givers = {site for site, ranges in given.items() if ranges.holes(begin, end) != [(begin, end)]}
+        is_explained = bool(givers & self._refused.get(part.name, set()))
+        for site in givers:
+            for first, last in given.pop(site):
+                part.forget(first, last)
+        if is_explained:
+            return
+        self._blamed[part.name] += bool(givers)
+        has_others = len(self._refused.get(part.name, set()) | givers) < len(self._places)
+        # Of several whose bytes were joined one alone was wrong: the next time one alone is asked, most likely.
+        if (has_others and len(givers) == 1) or self._blamed[part.name] >= BLAMED_MAX:
+            self._refuse(part, givers)
+
+    async def _on_disk(self, function: Callable[..., None], *args: object) -> None:
+        await settled(self.loop.run_in_executor(self._threads, function, *args))
 
     def _refuse(self, part: Part, sites: set[SiteId]) -> None:
         """Let sites not be asked for a pack any more."""
@@ -275,7 +325,7 @@ class Bringer:
         self.state.error = error
         if place is None or line is None:
             return
-        if isinstance(error, (MissingObjectError, NotFoundError, DamageError, RefusedError)):
+        if isinstance(error, _ITS_OWN):
             self._refuse(part, {place.site})
         elif error.retry is Retry.RECONNECT and self._lines.get(place.site) is line:
             del self._lines[place.site]
@@ -284,7 +334,7 @@ class Bringer:
     def _raise_if_hopeless(self, lacking: Sequence[Wanted], error: JbackupdError) -> None:
         if any(self._is_hopeless(want.part) for want in lacking):
             raise error
-        if not isinstance(error, (MissingObjectError, NotFoundError, DamageError, RefusedError)):
+        if not isinstance(error, (*_ITS_OWN, DamageError)):
             # Ours: a full disk, for example. Another site would not help.
             raise error
 
@@ -365,7 +415,7 @@ class Bringer:
         while True:
             await asyncio.sleep(SAVE_SECONDS)
             with contextlib.suppress(JbackupdError):
-                await settled(asyncio.to_thread(self._parts.save))
+                await self._on_disk(self._parts.save)
 
 
 class Brings:
@@ -385,6 +435,11 @@ class Brings:
     def range(self, ref: ObjectRef, offset: int, length: int) -> None:
         """Return once a range of a pack is here; see `Bringer.bring`."""
         self._bring([Wanted(self._parts.of(ref.name), offset, offset + length)])
+
+    def doubt(self, ref: ObjectRef, offset: int, length: int) -> None:
+        """Say that bytes of a pack turned out wrong; its part has forgotten them."""
+        doubt = self._bringer.doubt(self._parts.of(ref.name), offset, length)
+        asyncio.run_coroutine_threadsafe(doubt, self._bringer.loop).result()
 
     def frames(self, extents: Iterable[Extent], is_here: Callable[[ObjectRef], bool]) -> None:
         """Return once all frames that extents need are here: one round trip for all of them together.

@@ -123,7 +123,7 @@ async def reached_point(
         bringer = Bringer(parts, tenant, places)
         held.push_async_callback(bringer.close)
         brings = Brings(bringer, parts, catalog)
-        store.connect(parts, brings.range)
+        store.connect(parts, brings.range, brings.doubt)
         point = AwayPoint(await asyncio.to_thread(vault.open_point, stored, reader), store, brings)
         yield Reached(stored, point, bringer, brings, parts, store)
 

@@ -33,13 +33,18 @@ class AwayStore(ObjectStore):
         self._side = posixpath.join(folder, EXPECTED)
         self._parts: Parts | None = None
         self._bring: Bring | None = None
+        self._doubted: Bring | None = None
         self.expected: frozenset[ObjectName] = frozenset()
         """Packs that some point names; they count as being there."""
         self._is_outlining = False
 
-    def connect(self, parts: Parts, bring: Bring) -> None:
-        """Let packs be brought from now on."""
-        self._parts, self._bring = parts, bring
+    def connect(self, parts: Parts, bring: Bring, doubted: Bring) -> None:
+        """Let packs be brought from now on.
+
+        Args:
+            doubted: Told of ranges that turned out wrong; blocks.
+        """
+        self._parts, self._bring, self._doubted = parts, bring, doubted
 
     @contextlib.contextmanager
     def outlining(self) -> Iterator[None]:
@@ -107,9 +112,10 @@ class AwayStore(ObjectStore):
 
     def doubt(self, ref: ObjectRef, offset: int, length: int) -> bool:
         """Throw away bytes of a part that turned out wrong; return whether reading them again may help."""
-        if not self._is_away(ref) or self._parts is None:
+        if not self._is_away(ref) or self._parts is None or self._doubted is None:
             return False
         self._parts.of(ref.name).forget(offset, offset + length)
+        self._doubted(ref, offset, length)
         return True
 
     def clear(self) -> None:
