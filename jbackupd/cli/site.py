@@ -7,16 +7,26 @@ from __future__ import annotations
 
 import base64
 import os
-from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from jbackupd.cli.asking import answering
+from jbackupd.cli.declarations import (
+    ask,
+    declaration_line,
+    evidence_line,
+    read_declaration,
+    read_file,
+    say_force,
+    submit,
+    when,
+    write_new,
+    zone,
+)
 from jbackupd.cli.output import Frame, pass_frame, show_path, show_time
-from jbackupd.cli.running import running
-from jbackupd.model.errors import ConfigError, NotFoundError, StorageError, UsageError
+from jbackupd.model.errors import UsageError
 from jbackupd.model.texts import _
+from jbackupd.model.units import show_size
 
 if TYPE_CHECKING:
     from jbackupd.format.declaration import Declaration
@@ -69,46 +79,29 @@ def _show_card(frame: Frame) -> None:
 @pass_frame
 def status(frame: Frame, local: bool) -> None:
     """Show the evidence and the declarations."""
-    answer = _ask(frame, "site.status", local=local)
+    answer = ask(frame, "site.status", local=local)
     frame.emit(answer, lambda: _show_status(frame, answer))
 
 
 def _show_status(frame: Frame, answer: dict[str, Any]) -> None:
     for name, facts in sorted(answer["evidence"].items()):
-        click.echo(_evidence_line(frame, name, facts))
+        click.echo(evidence_line(frame, name, facts))
     for dataset, point in answer["held"].items():
         click.echo(_("held here: {dataset}@{sequence} of {time}").format(
-            dataset=dataset, sequence=point["point"], time=_when(frame, point["begun_at"])
+            dataset=dataset, sequence=point["point"], time=when(frame, point["begun_at"])
         ))
-    for title, key in ((_("declared lost"), "declarations"), (_("waiting for approval"), "pending")):
+    for title, key in (
+        (_("declared"), "declarations"), (_("waiting for approval"), "pending"), (_("IN CONFLICT"), "conflicts")
+    ):
         for declaration in answer[key]:
-            click.echo(f"{title}: " + _declaration_line(frame, declaration))
-
-
-def _evidence_line(frame: Frame, name: str, facts: dict[str, Any]) -> str:
-    """Return what is known of a site on one line."""
-    since = _when(frame, facts["since"])
-    line = _("the line is up since {time}") if facts["link"] == "up" else _("no contact since {time}")
-    parts = [line.format(time=since)]
-    if facts["reason"]:
-        parts.append(facts["reason"])
-    if facts["last_receipt"]:
-        parts.append(_("its last receipt is of {time}").format(time=_when(frame, facts["last_receipt"])))
-    return f"{name}: " + "; ".join(parts)
-
-
-def _when(frame: Frame, text: str | None) -> str:
-    if text is None:
-        return _("this site's start")
-    return show_time(datetime.fromisoformat(text), running(frame).zone)
-
-
-def _declaration_line(frame: Frame, declaration: dict[str, Any]) -> str:
-    when = show_time(datetime.fromisoformat(declaration["made_at"]), running(frame).zone)
-    return _("{lost}, {acting} acts for it (epoch {epoch}), declared {when}, approved by {officers} [{id}]").format(
-        lost=declaration["lost"], acting=declaration["acting"], epoch=declaration["epoch"], when=when,
-        officers=", ".join(declaration["approved_by"]) or "-", id=declaration["id"],
-    )
+            click.echo(f"{title}: " + declaration_line(frame, declaration))
+    for tenant, facts in answer["returning"].items():
+        template = _("{tenant}: all that the other sites have is here; points are taken again") if facts["done"] else _(
+            "{tenant}: this site has returned and fetches what the others have: {size} so far; no point is taken yet"
+        )
+        click.echo(template.format(tenant=tenant, size=show_size(facts["bytes"])))
+        for alarm in facts["alarms"]:
+            click.echo("    " + _("ALARM: {alarm}").format(alarm=alarm))
 
 
 @site.command("declare-lost", help=_("Begin to declare a site lost, or hand in approvals that were made elsewhere."))
@@ -124,21 +117,21 @@ def declare_lost(
     """Begin a declaration; nothing changes before enough officers have approved it."""
     if approvals:
         for path in approvals:
-            declaration = _read_declaration(path)
+            declaration = read_declaration(path)
             if declaration.statement.lost != lost:
                 raise UsageError(
                     "{path} is about the site {other}, not {site}", "name the right file", path=path,
                     other=declaration.statement.lost, site=lost,
                 )
-            answer = _submit(frame, declaration, local=local)
-        frame.emit(answer, lambda: click.echo(_declaration_line(frame, answer)))
-        _say_force(frame, answer)
+            answer = submit(frame, declaration, local=local)
+        frame.emit(answer, lambda: click.echo(declaration_line(frame, answer)))
+        say_force(frame, answer)
         return
-    answer = _ask(frame, "site.declare", local=local, site=lost, reason=reason)
+    answer = ask(frame, "site.declare", local=local, site=lost, reason=reason)
     if out is not None:
-        _write(out, base64.b64decode(answer["declaration"]))
+        write_new(out, base64.b64decode(answer["declaration"]))
     frame.emit(answer, lambda: click.echo(answer["id"]))
-    frame.say(_declaration_line(frame, answer))
+    frame.say(declaration_line(frame, answer))
     frame.say(_("Nothing has changed yet. Officers approve with: jbackupd site approve {id} --key FILE").format(
         id=answer["id"]
     ))
@@ -150,8 +143,8 @@ def declare_lost(
 @pass_frame
 def withdraw(frame: Frame, declaration: str, local: bool) -> None:
     """Withdraw a pending declaration at this site; copies that were carried elsewhere can still be handed in."""
-    answer = _ask(frame, "site.withdraw", local=local, id=declaration)
-    frame.emit(answer, lambda: click.echo(_declaration_line(frame, answer)))
+    answer = ask(frame, "site.withdraw", local=local, id=declaration)
+    frame.emit(answer, lambda: click.echo(declaration_line(frame, answer)))
 
 
 @site.command(help=_("Approve a declaration as an officer."))
@@ -174,52 +167,69 @@ def approve(
     if (declaration is None) == (path is None) or (path is None) != (out is None):
         raise UsageError("it is not clear what to approve", "name an ID, or --declaration FILE with --out FILE")
     if path is not None:
-        wanted, evidence = _read_declaration(path), None
+        wanted, evidence = read_declaration(path), None
     else:
-        answer = _ask(frame, "site.declaration", local=local, id=declaration)
+        answer = ask(frame, "site.declaration", local=local, id=declaration)
         wanted, evidence = decode_declaration(base64.b64decode(answer["declaration"])), answer["evidence"]
     _say_what_is_signed(frame, wanted, evidence)
-    officer = open_officer(_read(key), _passphrase(passphrase_file))
+    officer = open_officer(read_file(key), _passphrase(passphrase_file))
     signed = wanted.with_approval(approved(wanted, officer.officer, officer.signer))
     if out is not None:
-        _write(out, encode_declaration(signed))
+        write_new(out, encode_declaration(signed))
         frame.emit({"id": signed.id, "officer": officer.officer, "file": out}, lambda: click.echo(out))
         return
-    answer = _submit(frame, signed, local=local)
-    frame.emit(answer, lambda: click.echo(_declaration_line(frame, answer)))
-    _say_force(frame, answer)
+    answer = submit(frame, signed, local=local)
+    frame.emit(answer, lambda: click.echo(declaration_line(frame, answer)))
+    say_force(frame, answer)
+
+
+@site.command("hand-over", help=_("Hand this site's work over to another one; it stops first, so nothing is lost."))
+@click.option("--to", "acting", required=True, metavar="SITE", help=_("the site that takes over"))
+@click.option("--reason", default="", help=_("what is known, for the record"))
+@click.option("--out", metavar="FILE", help=_("write the declaration to a file, to carry it to the officers"))
+@pass_frame
+def hand_over(frame: Frame, acting: str, reason: str, out: str | None) -> None:
+    """Begin a hand-over of this site; nothing changes before enough officers have approved it here."""
+    own = frame.settings().site.id
+    _begin(frame, out, "site.declare", site=own, acting=acting, planned=True, reason=reason)
+
+
+@site.command("return", help=_("Let a site act for itself again, at the site that acts for it now."))
+@click.argument("home", metavar="SITE")
+@click.option("--reason", default="", help=_("what is known, for the record"))
+@click.option("--out", metavar="FILE", help=_("write the declaration to a file, to carry it to the officers"))
+@pass_frame
+def let_return(frame: Frame, home: str, reason: str, out: str | None) -> None:
+    """Begin a return; nothing changes before enough officers have approved it here."""
+    _begin(frame, out, "site.declare", site=home, acting=home, planned=True, reason=reason)
+
+
+def _begin(frame: Frame, out: str | None, verb: str, **arguments: Any) -> None:
+    answer = ask(frame, verb, local=False, **arguments)
+    if out is not None:
+        write_new(out, base64.b64decode(answer["declaration"]))
+    frame.emit(answer, lambda: click.echo(answer["id"]))
+    frame.say(declaration_line(frame, answer))
+    frame.say(_("Nothing has changed yet. Officers approve with: jbackupd site approve {id} --key FILE").format(
+        id=answer["id"]
+    ))
 
 
 def _say_what_is_signed(frame: Frame, wanted: Declaration, evidence: dict[str, Any] | None) -> None:
     """Show an officer what the signature stands under, before the passphrase is asked for."""
     statement = wanted.statement
-    when = show_time(statement.made_at, _zone(frame))
-    frame.say(_("You sign: {lost} is lost, and {acting} acts for it from now on; declared {when} [{id}]").format(
-        lost=statement.lost, acting=statement.acting, when=when, id=wanted.id
-    ))
+    made = show_time(statement.made_at, zone(frame))
+    if wanted.is_return:
+        template = _("You sign: {lost} acts for itself again, and who acts for it stops; begun {when} [{id}]")
+    elif statement.planned:
+        template = _("You sign: {lost} stops and hands over to {acting}; begun {when} [{id}]")
+    else:
+        template = _("You sign: {lost} is lost, and {acting} acts for it from now on; declared {when} [{id}]")
+    frame.say(template.format(lost=statement.lost, acting=statement.acting, when=made, id=wanted.id))
     if statement.reason:
         frame.say(_("reason: {reason}").format(reason=show_path(statement.reason.encode())))
     if evidence is not None and statement.lost in evidence["sites"]:
-        frame.say(_evidence_line(frame, statement.lost, evidence["sites"][statement.lost]))
-
-
-def _zone(frame: Frame) -> tzinfo:
-    """Return the site's time zone; Japan's on an officer's machine, which has no configuration."""
-    from jbackupd.settings.schema import zone_of
-
-    try:
-        return frame.settings().site.zone
-    except ConfigError:
-        return zone_of("Asia/Tokyo")
-
-
-def _say_force(frame: Frame, answer: dict[str, Any]) -> None:
-    if answer["in_force"]:
-        frame.say(_("The declaration is in force: {lost} may not write any more, {acting} acts for it.").format(
-            lost=answer["lost"], acting=answer["acting"]
-        ))
-    else:
-        frame.say(_("The declaration is not in force yet: more officers must approve it."))
+        frame.say(evidence_line(frame, statement.lost, evidence["sites"][statement.lost]))
 
 
 @click.group(help=_("Keys of the officers whose approval counts."))
@@ -243,8 +253,8 @@ def create(frame: Frame, name: str, folder: str, passphrase_file: str | None) ->
     made, data = make_officer(name, _passphrase(passphrase_file, confirm=True))
     os.makedirs(folder, mode=0o700, exist_ok=True)
     key, card_path = (os.path.join(folder, f"{name}.{ending}") for ending in ("key", "card"))
-    _write(key, data, mode=0o600)
-    _write(card_path, encode_card(made.card).encode())
+    write_new(key, data, mode=0o600)
+    write_new(card_path, encode_card(made.card).encode())
     frame.emit(
         {"officer": name, "key": key, "card": card_path, "fingerprint": made.card.fingerprint},
         lambda: click.echo(f"{key}\n{card_path}"),
@@ -254,45 +264,8 @@ def create(frame: Frame, name: str, folder: str, passphrase_file: str | None) ->
     )
 
 
-def _ask(frame: Frame, verb: str, *, local: bool, **arguments: Any) -> dict[str, Any]:
-    with answering(frame, local=local) as call:
-        return call(verb, **arguments)
-
-
-def _submit(frame: Frame, declaration: Declaration, *, local: bool) -> dict[str, Any]:
-    from jbackupd.format.declaration import encode_declaration
-
-    packed = base64.b64encode(encode_declaration(declaration)).decode("ascii")
-    return _ask(frame, "site.submit", local=local, declaration=packed)
-
-
-def _read_declaration(path: str) -> Declaration:
-    from jbackupd.format.declaration import decode_declaration
-
-    return decode_declaration(_read(path))
-
-
 def _passphrase(path: str | None, *, confirm: bool = False) -> str:
     if path is not None:
-        return _read(path).decode("utf-8", "replace").rstrip("\r\n")
+        return read_file(path).decode("utf-8", "replace").rstrip("\r\n")
     return str(click.prompt(_("passphrase"), hide_input=True, confirmation_prompt=confirm, err=True))
 
-
-def _read(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read(1 << 20)
-    except FileNotFoundError as error:
-        raise NotFoundError("unable to read {path}: it does not exist", "name the right file", path=path) from error
-    except OSError as error:
-        raise StorageError("unable to read {path}: {reason}", path=path, reason=error.strerror) from error
-
-
-def _write(path: str, data: bytes, mode: int = 0o644) -> None:
-    try:
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-            file.write(data)
-    except FileExistsError as error:
-        raise UsageError("unable to write {path}: it exists", "name a new file", path=path) from error
-    except OSError as error:
-        raise StorageError("unable to write {path}: {reason}", path=path, reason=error.strerror) from error

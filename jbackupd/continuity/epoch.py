@@ -50,6 +50,8 @@ class Epochs:
         self._needed = needed
         self._sites = sites
         self._signer = signer
+        self.heard: Callable[[Declaration], None] = lambda _declaration: None
+        """Told of each declaration that is new here, in whichever thread it came."""
         self._lock = threading.Lock()
         files.make_folder(_FOLDER)
         self._files = files
@@ -92,6 +94,10 @@ class Epochs:
     def declarations(self) -> list[Declaration]:
         """Return the newest declaration about every site that there is one about."""
         return [lineage.newest for lineage in self._lineages.values() if lineage.newest is not None]
+
+    def conflicts(self) -> list[Declaration]:
+        """Return the declarations that contradict one in force or before; whose epoch is in force stops everybody."""
+        return [declaration for lineage in self._lineages.values() for declaration in lineage.conflicts]
 
     def loss_of(self, site: SiteId) -> Declaration | None:
         """Return the declaration by which another site acts for this one; None if it acts for itself."""
@@ -166,6 +172,7 @@ class Epochs:
                 journal, self._journal = self._journal, None
                 journal.append(declaration)
                 self._lineages[home], self._journal = taken(known, decoded, verdict), journal
+                self.heard(decoded)
         _refuse(known, decoded, verdict)
 
     def _is_released(self, known: Lineage, given: Declaration) -> bool:

@@ -42,13 +42,16 @@ class PendingDeclarations:
         files.make_folder(_FOLDER)
         files.make_folder(_EVIDENCE_FOLDER)
 
-    def begin(self, lost: SiteId, acting: SiteId, *, reason: str, evidence: bytes, now: datetime) -> Declaration:
+    def begin(
+        self, lost: SiteId, acting: SiteId, *, reason: str, evidence: bytes, now: datetime, planned: bool = False
+    ) -> Declaration:
         """Begin a declaration; it waits for approvals, durable.
 
         Of this site by itself it is a hand-over; of a site that this one acts for, in favour of that site, its return.
 
         Args:
             evidence: The page that was shown; it is kept, and its BLAKE3 is part of what officers sign.
+            planned: It shall count only once the site that acts now has released it.
 
         Raises:
             RefusedError: The site is declared lost already, and who acts for it is not; another declaration about
@@ -65,7 +68,7 @@ class PendingDeclarations:
             )
         digest = blake3.blake3(evidence).digest()
         declaration = declare(
-            Statement(lost, known.epoch + 1, acting, now, reason, digest, secrets.token_bytes(NONCE_BYTES))
+            Statement(lost, known.epoch + 1, acting, now, reason, digest, secrets.token_bytes(NONCE_BYTES), planned)
         )
         kept = _evidence_path(declaration.id)
         write_durably(self._files, kept, evidence, temporary=kept + ".new")

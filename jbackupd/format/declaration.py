@@ -9,8 +9,9 @@
 Where lost and acting site are one, it is a return: the site acts for itself again.
 
 An approval is an officer's signature (codec.signing, context APPROVAL_CONTEXT) over the statement's
-bytes. One by `site:NAME` is the release of the site that acted until then (context RELEASE_CONTEXT): it has stopped. So approvals can be made apart, on paper-thin media, without the lost site and without a network,
-and put together by anybody: who receives a declaration checks it against its own list of officers.
+bytes. One by `site:NAME` is the release of the site that acted until then (context RELEASE_CONTEXT): it
+has stopped. So approvals can be made apart, on paper-thin media, without the lost site and without a
+network, and put together by anybody: who receives a declaration checks it against its own list of officers.
 """
 
 from __future__ import annotations

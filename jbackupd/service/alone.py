@@ -112,6 +112,7 @@ def alone(settings: Settings) -> Iterator[Alone]:
         ContinuityVerbs(
             settings.site.id, epochs=epochs, pending=PendingDeclarations(site.files, epochs),
             clock=clock, evidence=lambda: _evidence(site), sites=site.cards.keys, spread=_tell_nobody,
+            stopping=recoveries.none_of,
         ).register(here)
         RecoveryVerbs(recoveries).register(here)
         try:

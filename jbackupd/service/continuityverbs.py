@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any, Protocol, TypeVar
 
@@ -23,10 +24,12 @@ A = TypeVar("A", bound=msgspec.Struct)
 
 
 class DeclareArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which site is lost, and why."""
+    """Which site is lost, and why; or, `planned`, hands over to the one that acts from then on, or returns."""
 
     site: str
     reason: str
+    acting: str = ""
+    planned: bool = False
 
 
 class DeclarationArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -57,13 +60,20 @@ class ContinuityVerbs:
         evidence: What is known here: under `sites` of every other site, under `held` the newest points.
         sites: All other sites that are known here.
         spread: Tells all peers of a declaration that came into force.
+        stopping: Entered before a declaration may come into force here: what this site does by the authority that it
+            would lose has ended inside of it, and does not begin again.
+        returning: How far this site has fetched what the others have, after its own return.
     """
 
     def __init__(
         self, own: SiteId, *, epochs: Epochs, pending: PendingDeclarations, clock: Clock,
         evidence: Callable[[], dict[str, Any]], sites: Callable[[], Collection[SiteId]],
         spread: Callable[[], Awaitable[None]],
+        stopping: Callable[[Declaration], contextlib.AbstractAsyncContextManager[None]],
+        returning: Callable[[], dict[str, Any]] = dict,
     ) -> None:
+        self._returning = returning
+        self._stopping = stopping
         self._own = own
         self._epochs = epochs
         self._pending = pending
@@ -91,15 +101,21 @@ class ContinuityVerbs:
             "held": evidence["held"],
             "declarations": [declaration_document(declaration) for declaration in in_force],
             "pending": [declaration_document(declaration) for declaration in pending],
+            "conflicts": [declaration_document(declaration) for declaration in self._epochs.conflicts()],
+            "returning": await asyncio.to_thread(self._returning),
         }
 
     async def declare(self, call: Call[DeclareArguments]) -> Body:
         """Begin a declaration; it still needs approvals."""
-        lost, now = SiteId(call.arguments.site), self._clock.now()
-        self._check_known(lost)
+        wanted, now = call.arguments, self._clock.now()
+        lost, acting = SiteId(wanted.site), SiteId(wanted.acting or self._own)
+        for site in (lost, acting):
+            self._check_known(site)
         page = msgspec.json.format(msgspec.json.encode({"by": self._own, "at": now, **self._evidence()}))
         begun = await asyncio.to_thread(
-            lambda: self._pending.begin(lost, self._own, reason=call.arguments.reason, evidence=page, now=now)
+            lambda: self._pending.begin(
+                lost, acting, reason=wanted.reason, evidence=page, now=now, planned=wanted.planned
+            )
         )
         return {**declaration_document(begun), "evidence": msgspec.json.decode(page), "declaration": _base64(begun)}
 
@@ -118,7 +134,8 @@ class ContinuityVerbs:
             given = decode_declaration(base64.b64decode(call.arguments.declaration, validate=True))
         except binascii.Error as error:
             raise UsageError("the declaration is not base64") from error
-        merged, missing = await asyncio.to_thread(self._pending.submit, given)
+        async with self._stopping(given):
+            merged, missing = await asyncio.to_thread(self._pending.submit, given)
         if missing is None:
             await self._spread()
         return {
@@ -143,10 +160,18 @@ def declaration_document(declaration: Declaration) -> dict[str, Any]:
     """Return a declaration for machines."""
     statement = declaration.statement
     return {
-        "id": declaration.id, "lost": statement.lost, "acting": statement.acting, "epoch": statement.epoch,
+        "id": declaration.id, "kind": kind_of(declaration), "lost": statement.lost, "acting": statement.acting,
+        "epoch": statement.epoch,
         "made_at": statement.made_at.isoformat(timespec="seconds"), "reason": statement.reason,
-        "approved_by": [approval.officer for approval in declaration.approvals],
+        "approved_by": [approval.officer for approval in declaration.officers],
     }
+
+
+def kind_of(declaration: Declaration) -> str:
+    """Return what a declaration is: loss, hand-over or return."""
+    if declaration.is_return:
+        return "return"
+    return "hand-over" if declaration.statement.planned else "loss"
 
 
 def _base64(declaration: Declaration) -> str:

@@ -175,7 +175,8 @@ class Daemon:
         self._checks.register(self.control)
         self._plan_checks = PlanChecks(live, self.runner, offload=offload, clock=clock, log=log)
         self._succession = Succession(
-            live, epochs, pending, files, self.board, self.peer_set, offload=offload, clock=clock, log=log
+            live, epochs, pending, files, self.board, self.peer_set, turn=self.runner.turn, offload=offload,
+            clock=clock, log=log,
         )
         self._succession.register(self.control)
 
@@ -203,6 +204,7 @@ class Daemon:
         self._tasks.start("reclaim", self._reclaims.run)
         self._tasks.start("verify", self._checks.run)
         self._tasks.start("plans", self._plan_checks.run)
+        self._tasks.start("return", self._succession.returning.run)
         self._tasks.start("received points", self._follow_received)
         self._tasks.start("standing", self._tell_standing)
         self._notifier.ready()
@@ -245,6 +247,7 @@ class Daemon:
                 await self._tasks.stop("reclaim")
                 await self._tasks.stop("verify")
                 await self._tasks.stop("plans")
+                await self._tasks.stop("return")
             await self._succession.close()
             await self.runner.stop()
             await self.peer_set.close()
@@ -362,6 +365,7 @@ class Daemon:
     ) -> Taken:
         """Take a point, in a thread."""
         live = self.live
+        self._succession.returning.check(dataset.tenant)
         site = Site(live.settings, self.files, live.identity, live.cards, live.verifiers)
         chosen = dataset_named(live.settings, dataset)
         with open_own_vault(site, dataset.tenant, self.epochs) as own:

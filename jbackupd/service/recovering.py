@@ -7,6 +7,7 @@ person comes with the shares.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import hashlib
 import posixpath
@@ -306,6 +307,26 @@ class Recoveries:
         files, size = clear(folder)
         record.note_cleaned(self._clock.now(), files=files, size=size)
         return {"files": files, "bytes": size}
+
+    @contextlib.asynccontextmanager
+    async def none_of(self, declaration: Declaration) -> AsyncIterator[None]:
+        """Let no run begin by the authority that a declaration would take from this site, and none be open.
+
+        Raises:
+            RefusedError: One is: people decide when its desks close.
+        """
+        home = declaration.statement.lost
+        takes = self._epochs.lineage(home).acting == self._epochs.site != home
+        async with self._starting:
+            if takes:
+                for name, live in self._live.items():
+                    if live.run.record.plan.home == home:
+                        raise RefusedError(
+                            "the recovery run {run} is open: {home} cannot act for itself meanwhile",
+                            "hand its receptions over, close it with 'jbackupd recovery close {run}', "
+                            "then approve once more", run=name, home=home,
+                        )
+            yield
 
     async def watch(self, name: str) -> AsyncIterator[News]:
         """Yield news of a run until it is over."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import threading
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from jbackupd.continuity.epoch import Epochs
 from jbackupd.continuity.pending import PendingDeclarations
 from jbackupd.desk.audit import DeskAudit, audit_folder, open_audit
+from jbackupd.format.declaration import Declaration
 from jbackupd.model.clock import Clock
 from jbackupd.model.errors import JbackupdError
 from jbackupd.model.ids import SiteId, TenantId
@@ -26,6 +29,7 @@ from jbackupd.service.peers import PeerSet
 from jbackupd.service.premises import Premises
 from jbackupd.service.recovering import Recoveries
 from jbackupd.service.recoveryverbs import RecoveryVerbs
+from jbackupd.service.returning import Returning
 from jbackupd.service.wiring import store_of
 from jbackupd.storage.files import Files, PosixFiles
 
@@ -56,12 +60,14 @@ class Succession:
 
     Args:
         peers: The lines to the other sites.
+        turn: What whoever writes a tenant's vault holds meanwhile.
     """
 
     def __init__(
         self, live: Live, epochs: Epochs, pending: PendingDeclarations, files: PosixFiles, board: Board, peers: PeerSet,
-        *, offload: Offload, clock: Clock, log: Log,
+        *, turn: Callable[[TenantId], asyncio.Lock], offload: Offload, clock: Clock, log: Log,
     ) -> None:
+        self._turn = turn
         self._live = live
         self._epochs = epochs
         self._files = files
@@ -75,9 +81,16 @@ class Succession:
         self.recoveries = Recoveries(
             files, epochs=epochs, clock=clock, premises_of=self._premises_of, defect=log.defect
         )
+        self.returning = Returning(
+            files, epochs, self._elsewhere, tenants=lambda: [tenant.id for tenant in live.settings.tenants],
+            turn=turn, refresh=board.news.ring, log=log,
+        )
+        self._loop = asyncio.get_running_loop()
+        epochs.heard = self._heard
         self._verbs = ContinuityVerbs(
             live.identity.site, epochs=epochs, pending=pending, clock=clock,
-            evidence=self.evidence, sites=live.cards.keys, spread=self.spread,
+            evidence=self.evidence, sites=live.cards.keys, spread=self.spread, stopping=self._stopping,
+            returning=self.returning.facts,
         )
 
     def register(self, control: Control) -> None:
@@ -88,6 +101,20 @@ class Succession:
     async def close(self) -> None:
         """Settle the runs; they stay journalled as they are."""
         await self.recoveries.close()
+
+    def _heard(self, declaration: Declaration) -> None:
+        """Hear of a declaration in any thread."""
+        self._loop.call_soon_threadsafe(self._hear, declaration)
+
+    def _hear(self, declaration: Declaration) -> None:
+        """Take note of what was declared, here or by a peer."""
+        statement = declaration.statement
+        self._log.warning(
+            _("{site} is acted for by {acting} from now on, epoch {epoch}: declaration {id}"), site=statement.lost,
+            acting=statement.acting, epoch=statement.epoch, id=declaration.id,
+        )
+        self.returning.hear()
+        self._board.news.ring()
 
     def evidence(self) -> dict[str, Any]:
         """Return what this site knows: of every other how the line stands and what it signed for; and what is held."""
@@ -108,10 +135,21 @@ class Succession:
         }
         return {"sites": found, "held": held}
 
+    @contextlib.asynccontextmanager
+    async def _stopping(self, declaration: Declaration) -> AsyncIterator[None]:
+        """Keep quiet what a declaration would end here: recovery runs of its home, and this site's own backups."""
+        home = declaration.statement.lost
+        async with contextlib.AsyncExitStack() as quiet:
+            await quiet.enter_async_context(self.recoveries.none_of(declaration))
+            if home == self._live.identity.site:
+                for tenant in sorted(tenant.id for tenant in self._live.settings.tenants):
+                    await quiet.enter_async_context(self._turn(tenant))
+            yield
+
     async def spread(self) -> None:
         """Tell every peer that can be reached of the declarations in force; the others hear of it when they answer."""
-        lost = self._epochs.known()
-        await asyncio.gather(*(self._tell(site) for site in self._live.cards if site not in lost))
+        # Also those that were lost: a return is told to the one that returns.
+        await asyncio.gather(*(self._tell(site) for site in self._live.cards))
 
     async def _tell(self, site: SiteId) -> None:
         try:

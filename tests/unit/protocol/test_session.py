@@ -9,7 +9,6 @@ import pytest
 
 from jbackupd.model.errors import (
     ChainError,
-    FencedError,
     IdentityError,
     InvariantError,
     NoSpaceError,
