@@ -21,6 +21,8 @@ from jbackupd.model.units import show_size
 
 FAILED, INCOMPLETE = 1, 3
 PROGRESS_SECONDS = 5.0
+LIVING = ("desk", "export", "mount", "postgres", "service")
+"""Kinds of steps whose work ends with the process that has done them."""
 
 
 def watch(frame: Frame, verb: str, *, local: bool, **arguments: Any) -> int:
@@ -28,8 +30,8 @@ def watch(frame: Frame, verb: str, *, local: bool, **arguments: Any) -> int:
     with answering(frame, local=local) as call:
         document = watched(frame, call, verb, local=local, **arguments)
         code = told(frame, document)
-        if local and any("url" in step["detail"] and step["state"] == "done" for step in document["steps"]):
-            frame.say(_("the desk is open until this command ends (Ctrl-C)"))
+        if local and any(step["kind"] in LIVING and step["state"] == "done" for step in document["steps"]):
+            frame.say(_("what the run has opened stays until this command ends (Ctrl-C)"))
             call.serve()
     return code
 

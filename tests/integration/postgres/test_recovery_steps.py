@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from clusters import ROWS
+from clusters import PROGRAMS, ROWS
 from daemons import SiteProcess, Town, free_port
 
 PLAN = """
@@ -56,30 +58,82 @@ def saga(place: Path, base: Path) -> Iterator[SiteProcess]:
     yield site
 
 
-def test_a_run_answers_from_a_mount_and_leaves_nothing_running(saga: SiteProcess, place: Path) -> None:
+def begun(saga: SiteProcess, place: Path, *words: str) -> tuple[subprocess.Popen[bytes], dict[str, Any]]:
+    """Start a command that stays with its run, and return the run's document."""
     shares = [word for number in (1, 2) for word in ("--share", f"{place}/shares/imari-share-{number}-of-3.txt")]
-    plan = str(place / "plan.toml")
-    with subprocess.Popen(
-        [sys.executable, "-m", "jbackupd", "-c", str(saga.config), "--json", "recovery", "run", plan, "--local",
-         "--mode", "failback", *shares],
+    process = subprocess.Popen(
+        [sys.executable, "-m", "jbackupd", "-c", str(saga.config), "--json", "recovery", *words, "--local", *shares],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=saga.environment,
-    ) as process:
-        assert process.stdout is not None and process.stderr is not None
-        lines = [process.stdout.readline()]
-        while lines[-1] not in (b"}\n", b""):
-            lines.append(process.stdout.readline())
-        try:
-            document = json.loads(b"".join(lines) or b"{}")
-            assert document.get("proved"), (document, process.stderr.read() if not document else b"")
-            details = {step["step"]: step["detail"] for step in document["steps"]}
-            mounted = Path(details["base"]["folder"])
-            assert mounted.is_mount()
-            assert os.listdir(Path(details["base"]["upper"]) / "lazy"), "it answered before everything was there"
-            assert details["rows"]["value"] == str(ROWS)
-            server, mount = details["database"]["pid"], details["base"]["pid"]
-            assert Path(f"/proc/{server}").exists() and Path(f"/proc/{mount}").exists()
-        finally:
-            process.send_signal(signal.SIGINT)
-            process.communicate(timeout=60)
-    assert not Path(f"/proc/{server}").exists() and not Path(f"/proc/{mount}").exists()
+    )
+    assert process.stdout is not None and process.stderr is not None
+    lines = [process.stdout.readline()]
+    while lines[-1] not in (b"}\n", b""):
+        lines.append(process.stdout.readline())
+    if not lines[-1]:
+        raise AssertionError((b"".join(lines), process.stderr.read()))
+    document = json.loads(b"".join(lines))
+    assert document["proved"], document
+    return process, document
+
+
+def ended(process: subprocess.Popen[bytes], number: int) -> None:
+    process.send_signal(number)
+    process.communicate(timeout=60)
+
+
+def details_of(document: dict[str, Any]) -> dict[str, Any]:
+    return {step["step"]: step["detail"] for step in document["steps"]}
+
+
+def gone(pid: int) -> bool:
+    """Wait until a process that is not our child has ended."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([descriptor], [], [], 60)[0])
+    finally:
+        os.close(descriptor)
+
+
+def asked(pid: int, sql: str) -> bytes:
+    """Ask a server as whoever uses it."""
+    words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    setting = {word.split(b"=", 1)[0]: word.split(b"=", 1)[1] for word in words if b"=" in word}
+    server = [f"{PROGRAMS}/psql", "-h", setting[b"unix_socket_directories"], "-p", setting[b"port"], "-U", "postgres"]
+    done = subprocess.run([*server, "-XAtc", sql], capture_output=True, check=False, cwd="/")
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_a_run_answers_from_a_mount_and_leaves_nothing_running(saga: SiteProcess, place: Path) -> None:
+    process, document = begun(saga, place, "run", str(place / "plan.toml"), "--mode", "failback")
+    try:
+        details = details_of(document)
+        mounted = Path(details["base"]["folder"])
+        assert mounted.is_mount()
+        assert os.listdir(Path(details["base"]["upper"]) / "lazy"), "it answered before everything was there"
+        assert details["rows"]["value"] == str(ROWS)
+    finally:
+        ended(process, signal.SIGINT)
+    assert gone(details["database"]["pid"]) and gone(details["base"]["pid"])
     assert not mounted.is_mount()
+
+
+def test_a_run_that_was_killed_goes_on_with_what_was_written(saga: SiteProcess, place: Path) -> None:
+    process, document = begun(saga, place, "run", str(place / "plan.toml"), "--mode", "failback")
+    details = details_of(document)
+    try:
+        asked(details["database"]["pid"], "UPDATE juki SET rest = 'written' WHERE number = 4711")
+    finally:
+        ended(process, signal.SIGKILL)
+    assert gone(details["base"]["pid"]), "the mount has no reason to be without its daemon"
+    process, document = begun(saga, place, "resume", document["run"])
+    try:
+        again = details_of(document)
+        assert gone(details["database"]["pid"])
+        found = asked(again["database"]["pid"], "SELECT number FROM juki WHERE rest = 'written'")
+        assert found == b"4711"
+    finally:
+        ended(process, signal.SIGINT)
