@@ -7,8 +7,8 @@ Source: the idea is LEDBAT's (RFC 6817), with round trips of whole requests inst
 
 from __future__ import annotations
 
-PIECE_BYTES_MIN = 32 * 1024
-"""At 10 Mbit/s 26 ms of the line; its framing is 0.1 % of it."""
+PIECE_BYTES_MIN = 16 * 1024
+"""At 1 Mbit/s an eighth of a second of the line; its framing is 0.3 % of it."""
 PIECE_BYTES_MAX = 1024 * 1024
 WINDOW_BYTES_MIN = 2 * PIECE_BYTES_MIN
 WINDOW_BYTES_MAX = 32 * 1024 * 1024
@@ -29,7 +29,8 @@ class Window:
     def __init__(self, now: float) -> None:
         self.bytes = WINDOW_BYTES_MIN
         self._fastest = [float("inf"), float("inf")]
-        self._since = now
+        self._since = self._shrunk_at = now
+        self._enough = WINDOW_BYTES_MAX
 
     @property
     def piece_bytes(self) -> int:
@@ -45,9 +46,15 @@ class Window:
         """
         if now - self._since > FORGET_SECONDS:
             self._fastest, self._since = [float("inf"), self._fastest[0]], now
+            # The queue must run dry once, or its own length would come to count as the line's: it would grow for ever.
+            self.bytes = max(WINDOW_BYTES_MIN, self.bytes // 4)
         self._fastest[0] = min(self._fastest[0], seconds)
         queued = seconds - min(self._fastest)
         if queued < QUEUE_SECONDS / 2:
-            self.bytes = min(WINDOW_BYTES_MAX, self.bytes + size)
-        elif queued > QUEUE_SECONDS:
-            self.bytes = max(WINDOW_BYTES_MIN, self.bytes - self.bytes // 8)
+            # Twice as much a round trip at first; from where it once was too much, one piece more.
+            more = size if self.bytes < self._enough else size * size // self.bytes
+            self.bytes = min(WINDOW_BYTES_MAX, self.bytes + more)
+        elif queued > QUEUE_SECONDS and now - seconds > self._shrunk_at:
+            # What was asked for before it shrank says nothing about how it is since.
+            self._shrunk_at = now
+            self.bytes = self._enough = max(WINDOW_BYTES_MIN, self.bytes - self.bytes // 8)
