@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import struct
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -57,7 +58,10 @@ from jbackupd.vault.holds import Freeze, Hold
 from jbackupd.vault.identity import _Saved
 from jbackupd.vault.keylog import ShareEvent
 from jbackupd.vault.keyringfile import SavedKept, SavedKeyring, SavedSession
+from jbackupd.vault.parts import encode_map
+from jbackupd.vault.ranges import Ranges
 from jbackupd.vault.retentionstate import ReclaimState
+from tests.fuzz.exports import PACK_BYTES
 from tests.fuzz.kind import LOCAL_KEY, SITE, TENANT, NoSigner, Plain
 from tests.fuzz.objects import FRAME_BYTES, PREFIX, RECIPIENT
 from tests.fuzz.run import CORPUS
@@ -220,9 +224,23 @@ def _texts() -> Iterator[tuple[str, bytes]]:
         yield "words", text.encode()
 
 
+def _exports() -> Iterator[tuple[str, bytes]]:
+    yield "part-map", encode_map(PACK_BYTES, Ranges([(0, 72), (4096, 65536), (PACK_BYTES - 9, PACK_BYTES)]))
+    hello = struct.pack(">I", 3)
+    go = struct.pack(">8sIII4sHH", b"IHAVEOPT", 7, 12, 4, b"disk", 1, 3)
+    asked = b"".join(
+        struct.pack(">IHHQQI", 0x25609513, flags, kind, kind, 4096, 512) + (b"w" * 512 if kind == 1 else b"")
+        for kind, flags in ((0, 0), (1, 1), (4, 0), (6, 2))
+    )
+    end = struct.pack(">IHHQQI", 0x25609513, 0, 3, 9, 0, 0) + struct.pack(">IHHQQI", 0x25609513, 0, 2, 0, 0, 0)
+    yield "nbd", hello + struct.pack(">8sII", b"IHAVEOPT", 3, 0) + go + asked + end
+    yield "nbd", hello + struct.pack(">8sII", b"IHAVEOPT", 1, 5) + b"point" + asked + end
+    yield "nbd", hello + struct.pack(">8sII", b"IHAVEOPT", 8, 0) + struct.pack(">8sII", b"IHAVEOPT", 2, 0)
+
+
 def main() -> None:
     counts: dict[str, int] = {}
-    for make in (_objects, _line, _state, _journals, _texts):
+    for make in (_objects, _line, _state, _journals, _texts, _exports):
         for name, data in make():
             counts[name] = counts.get(name, 0) + 1
             path = CORPUS / name / f"{counts[name]:02d}"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from tests.fuzz.exports import EXPORTS
 from tests.fuzz.kind import Kind
 from tests.fuzz.objects import OBJECTS
 from tests.fuzz.state import STATE
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (*OBJECTS, *STATE)}
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (*OBJECTS, *STATE, *EXPORTS)}
