@@ -1,13 +1,14 @@
 """Letting one other user at what a restore brought: files are given to him, the way to them is opened for him alone.
 
 The folders on the way belong to the service and stay closed to everybody else: an access list lets this user pass
-through, not look into them.
+through, not look into them; where there are none, the folder's group becomes his.
 
 Source: acl(5); the layout of an access list in an attribute, include/uapi/linux/posix_acl_xattr.h.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import stat
@@ -60,7 +61,7 @@ def let_in(user: str, *folders: str) -> None:
 
     Raises:
         NotFoundError: There is no such user.
-        StorageError: The file system has no access lists.
+        StorageError: The file system does not let us.
     """
     owner = account(user)
     for folder in folders:
@@ -69,18 +70,25 @@ def let_in(user: str, *folders: str) -> None:
             try:
                 status = os.stat(above)
                 if not (status.st_mode & stat.S_IXOTH or status.st_uid == owner.pw_uid):
-                    _let_pass(above, status.st_mode, owner.pw_uid)
+                    _let_pass(above, status.st_mode, owner)
             except OSError as error:
                 raise _failed(user, above, error) from error
             above = os.path.dirname(above)
 
 
-def _let_pass(folder: str, mode: int, uid: int) -> None:
+def _let_pass(folder: str, mode: int, owner: pwd.struct_passwd) -> None:
     entries = _entries(folder, mode)
-    entries[_USER, uid] = entries.get((_USER, uid), 0) | _PASS
+    entries[_USER, owner.pw_uid] = entries.get((_USER, owner.pw_uid), 0) | _PASS
     entries[_MASK, _NOBODY] = entries.get((_MASK, _NOBODY), mode >> 3 & 7) | _PASS
     packed = b"".join(_ENTRY.pack(tag, rights, who) for (tag, who), rights in sorted(entries.items()))
-    os.setxattr(folder, _ATTRIBUTE, struct.pack("<I", _VERSION) + packed)
+    try:
+        os.setxattr(folder, _ATTRIBUTE, struct.pack("<I", _VERSION) + packed)
+    except OSError as error:
+        if error.errno != errno.EOPNOTSUPP:
+            raise
+        # Our own mounts have no access lists; a folder in them is a copy, whose group nobody else needs.
+        os.chown(folder, -1, owner.pw_gid)
+        os.chmod(folder, stat.S_IMODE(mode) | stat.S_IXGRP)  # noqa: S103 (one user's group)
 
 
 def _entries(folder: str, mode: int) -> dict[tuple[int, int], int]:

@@ -54,13 +54,13 @@ class Postmaster:
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
     def start(self, stopped: threading.Event) -> float:
-        """Prepare the cluster, start the server, and wait until it has answered a query. Blocks.
+        """Prepare the cluster, start the server, and wait until it answers, and takes writes if it is to. Blocks.
 
         Args:
             stopped: Ends the waiting.
 
         Returns:
-            Seconds from the call to the first answer.
+            Seconds from the call to the first answer to a query.
 
         Raises:
             ScriptError: The server ended; what it said is in the message.
@@ -79,11 +79,15 @@ class Postmaster:
                 start_new_session=True, cwd="/",
             )
         try:
-            self._await_answer(stopped)
+            self._await("SELECT 1", "1", stopped)
+            answered = time.monotonic()
+            if self.cluster.promote:
+                # While it replays archived WAL it answers already, and refuses writes.
+                self._await("SELECT pg_is_in_recovery()", "f", stopped)
         except BaseException:
             self.stop()
             raise
-        return time.monotonic() - begun
+        return answered - begun
 
     def ask(self, sql: str, database: str = "postgres") -> str:
         """Return what one statement answers: rows on lines, columns parted by "|". Blocks.
@@ -144,7 +148,7 @@ class Postmaster:
         if cluster.changes_user:
             give(cluster.user, cluster.private)
 
-    def _await_answer(self, stopped: threading.Event) -> None:
+    def _await(self, sql: str, answer: str, stopped: threading.Event) -> None:
         assert self._process is not None
         while True:
             if self._process.poll() is not None:
@@ -154,8 +158,8 @@ class Postmaster:
                 )
             if _says_ready(self.cluster.data):
                 with contextlib.suppress(TryLaterError):
-                    self.ask("SELECT 1")
-                    return
+                    if self.ask(sql) == answer:
+                        return
             if stopped.wait(AGAIN_SECONDS):
                 raise TryLaterError(
                     "PostgreSQL does not answer yet: {reason}", "read its log {log}", reason=_last_words(self.log),

@@ -32,6 +32,8 @@ CREATE TABLE juki AS SELECT n AS number, md5(n::text) AS name, repeat('x', 60) A
 ALTER TABLE juki ADD PRIMARY KEY (number);
 """
 
+LATER = "INSERT INTO juki VALUES (0, 'later', ''); SELECT pg_switch_wal();"
+
 
 def cluster_at(data: str | os.PathLike[str], private: Path, port: int, **more: object) -> Cluster:
     """Return how a cluster runs here."""
@@ -41,10 +43,13 @@ def cluster_at(data: str | os.PathLike[str], private: Path, port: int, **more: o
 
 @contextlib.contextmanager
 def base_backup(table: str = TABLE) -> Iterator[Path]:
-    """Make a cluster of one table and take its base backup, with the WAL that it needs."""
+    """Make a cluster of one table and take its base backup, with the WAL that it needs.
+
+    Beside it lies a folder `wal` with what was archived after the base: it adds a row.
+    """
     with tempfile.TemporaryDirectory(prefix="pg-") as folder:
         Path(folder).chmod(0o755)
-        data, taken = Path(folder, "data"), Path(folder, "base")
+        data, taken, archive = Path(folder, "data"), Path(folder, "base"), Path(folder, "wal")
         home = cluster_at(data, Path(folder), 1)
 
         def call(name: str, *arguments: str, text: str = "") -> None:
@@ -53,30 +58,35 @@ def base_backup(table: str = TABLE) -> Iterator[Path]:
                 capture_output=True, cwd="/",
             )
 
-        for each in (data, taken):
+        for each in (data, taken, archive):
             each.mkdir(mode=0o700)
             if home.changes_user:
                 shutil.chown(each, "postgres")
         call("initdb", "-k", "--no-sync", "-U", "postgres", "-D", str(data))
-        options = f"-c listen_addresses= -c unix_socket_directories={data} -c fsync=off"
+        options = f"-c listen_addresses= -c unix_socket_directories={data} -c fsync=off "
+        options += f"-c archive_mode=on -c 'archive_command=cp %p {archive}/%f'"
         # Not with a pipe: the server would hold it open.
         start = [f"{PROGRAMS}/pg_ctl", "-D", str(data), "-o", options, "-l", str(data / "log"), "-w", "start"]
         subprocess.run(as_user(home, start), check=True, stdout=subprocess.DEVNULL, cwd="/")
         try:
             call("psql", "-h", str(data), "-U", "postgres", "-v", "ON_ERROR_STOP=1", text=table)
             call("pg_basebackup", "-h", str(data), "-U", "postgres", "-D", str(taken), "-c", "fast", "--no-sync")
+            for each in archive.iterdir():
+                each.unlink()
+            call("psql", "-h", str(data), "-U", "postgres", text=LATER)
         finally:
-            call("pg_ctl", "-D", str(data), "-m", "immediate", "-w", "stop")
+            # The archive has everything when the server has ended.
+            call("pg_ctl", "-D", str(data), "-m", "fast", "-w", "stop")
         yield taken
 
 
 class Rig:
     """A point with a base backup, and a folder to mount it with."""
 
-    def __init__(self, folder: Path, base: Path) -> None:
+    def __init__(self, folder: Path, *sources: Path) -> None:
         self.folder = folder
         self.site = Site(folder / "site")
-        self.site.backup(FilesSource([os.fsencode(base)]))
+        self.site.backup(FilesSource([os.fsencode(path) for path in sources]))
         self.upper = folder / "upper"
         self.tree = self.upper / "tree"
         self.at = folder / "mount"

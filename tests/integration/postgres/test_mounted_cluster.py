@@ -6,7 +6,7 @@ import os
 import signal
 
 import pytest
-from clusters import ROWS, run_program
+from clusters import ROWS, Rig, run_program
 from daemons import free_port
 
 from jbackupd.model.errors import DamageError, JbackupdError, ScriptError
@@ -83,3 +83,13 @@ def test_a_standby_reads_and_takes_no_writes(rig):
         assert server.ask(COUNT) == ALL
         with pytest.raises(ScriptError, match="read-only"):
             server.ask(CHANGE)
+
+
+def test_archived_wal_of_the_point_is_replayed(place, base):
+    rig = Rig(place, base, base.parent / "wal")
+    with (
+        rig.mounted(fill=False),
+        rig.server(rig.at / "base", free_port(), wal=str(rig.at / "wal")) as server,
+    ):
+        assert server.ask("SELECT name FROM juki WHERE number = 0") == "later"
+        server.ask(CHANGE)
