@@ -13,6 +13,7 @@ from jbackupd.cli.clean import clean
 from jbackupd.cli.deciding import answer, commit, login, rollback
 from jbackupd.cli.failback import failback
 from jbackupd.cli.output import Frame, pass_frame, show_time
+from jbackupd.cli.rehearse import drills, rehearse
 from jbackupd.cli.running import running
 from jbackupd.cli.watching import FAILED, shown_in, told, watch, watched
 from jbackupd.codec.paper import text_of
@@ -30,7 +31,7 @@ def recovery() -> None:
 
 recovery.add_command(clean)
 recovery.add_command(failback)
-for command in (answer, commit, rollback):
+for command in (answer, commit, rollback, rehearse, drills):
     recovery.add_command(command)
 
 
@@ -47,7 +48,7 @@ def check(frame: Frame, plan: str, shares: tuple[str, ...]) -> int:
     from jbackupd.settings.plan import load_plan
 
     wanted = load_plan(plan)
-    given = [Share.from_text(share["text"], source=share["source"]) for share in _share_texts(shares)]
+    given = [Share.from_text(share["text"], source=share["source"]) for share in share_texts(shares)]
     findings = readiness(frame.settings(), wanted, datetime.now(UTC), given)
     ready = is_ready(findings)
     document = {
@@ -98,8 +99,8 @@ def run(
 
     load_plan(plan)
     return watch(
-        frame, "recovery.run", local=local, plan=_read(plan), shares=_share_texts(shares), lost_at=lost_at, mode=mode,
-        by=by or login(),
+        frame, "recovery.run", local=local, plan=read_text(plan), shares=share_texts(shares), lost_at=lost_at,
+        mode=mode, by=by or login(),
     )
 
 
@@ -110,7 +111,7 @@ def run(
 @pass_frame
 def resume(frame: Frame, run_name: str, shares: tuple[str, ...], local: bool) -> int:
     """Resume a run; a run is never resumed by itself."""
-    return watch(frame, "recovery.resume", local=local, run=run_name, shares=_share_texts(shares))
+    return watch(frame, "recovery.resume", local=local, run=run_name, shares=share_texts(shares))
 
 
 @recovery.command(help=_("Show a run: its steps, its timeline, and the RTO and RPO that it reached."))
@@ -125,7 +126,7 @@ def show(frame: Frame, run_name: str, page: str | None, local: bool) -> int:
     if page is not None:
         from jbackupd.continuity.page import run_page
 
-        _write(page, run_page(document, shown_in(running(frame).zone)))
+        write_text(page, run_page(document, shown_in(running(frame).zone)))
         frame.say(_("the report is in {path}").format(path=page))
     return told(frame, document)
 
@@ -163,11 +164,13 @@ def history(frame: Frame, local: bool) -> None:
     frame.emit(answer, text)
 
 
-def _share_texts(paths: tuple[str, ...]) -> list[dict[str, str]]:
+def share_texts(paths: tuple[str, ...]) -> list[dict[str, str]]:
+    """Read share files: `source` (the file's name) and `text` of each."""
     return [{"source": os.path.basename(path), "text": text_of(_bytes(path))} for path in paths]
 
 
-def _read(path: str) -> str:
+def read_text(path: str) -> str:
+    """Read a plan's file."""
     try:
         return _bytes(path).decode("utf-8")
     except UnicodeDecodeError as error:
@@ -184,7 +187,8 @@ def _bytes(path: str) -> bytes:
         raise StorageError("unable to read {path}: {reason}", path=path, reason=error.strerror) from error
 
 
-def _write(path: str, text: str) -> None:
+def write_text(path: str, text: str) -> None:
+    """Write a page."""
     try:
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)

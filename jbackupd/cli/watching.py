@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import threading
 import time
@@ -38,6 +39,17 @@ def watch(frame: Frame, verb: str, *, local: bool, **arguments: Any) -> int:
 
 def watched(frame: Frame, call: Caller, verb: str, *, local: bool, **arguments: Any) -> dict[str, Any]:
     """Follow a run to its end and return its report; whoever sits at the terminal is asked what it asks."""
+    return call(verb, follow(frame, local=local, ask=functools.partial(_let_answer, frame, call)), **arguments)
+
+
+def follow(
+    frame: Frame, *, local: bool, ask: Callable[[str, dict[str, Any]], None] | None
+) -> Callable[[dict[str, Any]], None]:
+    """Return what says each event of a run.
+
+    Args:
+        ask: Lets people answer: (the run's name, what is asked).
+    """
     from jbackupd.continuity.telling import asks_text, error_text, event_text
 
     tell_progress = _progress(frame)
@@ -54,12 +66,13 @@ def watched(frame: Frame, call: Caller, verb: str, *, local: bool, **arguments: 
         elif event["event"] == "asks":
             for line in asks_text(event, run):
                 frame.say(line)
-            _let_answer(frame, call, run, event)
+            if ask is not None:
+                ask(run, event)
         else:
             reason = error_text(event["error"]) if "error" in event else ""
             frame.say(f"{event_text(event)} {reason}".rstrip())
 
-    return call(verb, news, **arguments)
+    return news
 
 
 def told(frame: Frame, document: dict[str, Any]) -> int:

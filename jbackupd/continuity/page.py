@@ -43,20 +43,20 @@ def run_page(document: Document, show: Callable[[datetime], str]) -> str:
     """
     alarms = alarms_of(document)
     parts = [
-        _table([["&nbsp;"] * APPROVAL_BOXES], [_("approved")] + [""] * (APPROVAL_BOXES - 1), kind="boxes", raw=True),
-        _heading(_("Report of a recovery run"), "h1"),
+        boxes(),
+        heading(_("Report of a recovery run"), "h1"),
         f"<p>{escape(document['title'])}<br>{escape(outcome_text(document))}</p>",
-        _table([
+        table([
             [_("run"), document["run"]], [_("municipality"), document["tenant"]], [_("plan"), document["plan"]],
             [_("lost site"), document["home"]], [_("declaration"), document["declaration"] or "-"],
             *([name, value] for name, value in times_of(document, show)),
         ]),
-        _heading(_("Reached against target")),
-        _table(reached_rows(document), ["", _("reached"), _("target"), _("verdict")]),
-        _heading(_("Alarms")) if alarms else "",
+        heading(_("Reached against target")),
+        table(reached_rows(document), ["", _("reached"), _("target"), _("verdict")]),
+        heading(_("Alarms")) if alarms else "",
         *(f'<p class="alarm">{escape(alarm)}</p>' for alarm in alarms),
-        _heading(_("Steps")),
-        _table(
+        heading(_("Steps")),
+        table(
             (
                 [
                     step["step"], kind_text(step["kind"]), state_text(step["state"]),
@@ -66,8 +66,8 @@ def run_page(document: Document, show: Callable[[datetime], str]) -> str:
             ),
             [_("step"), _("what"), _("state"), _("time"), _("result")], kind="list",
         ),
-        _heading(_("Timeline")),
-        _table(
+        heading(_("Timeline")),
+        table(
             (
                 [show(datetime.fromisoformat(entry["at"])), after_text(document, entry), event_text(entry)]
                 for entry in document["timeline"]
@@ -75,18 +75,29 @@ def run_page(document: Document, show: Callable[[datetime], str]) -> str:
             [_("when"), _("after"), _("what")], kind="list",
         ),
     ]
+    return page_of(document["run"], parts)
+
+
+def page_of(title: str, parts: Iterable[str]) -> str:
+    """Return a page to print of its parts, complete in itself."""
     return (
-        f'<!doctype html>\n<html lang="{language()}"><head><meta charset="utf-8"><title>{escape(document["run"])}'
+        f'<!doctype html>\n<html lang="{language()}"><head><meta charset="utf-8"><title>{escape(title)}'
         f"</title><style>{_STYLE}</style></head><body>\n" + "\n".join(part for part in parts if part)
         + "\n</body></html>\n"
     )
 
 
-def _heading(text: str, level: str = "h2") -> str:
+def boxes() -> str:
+    """Return the boxes for those who approve (決裁欄)."""
+    return table([["&nbsp;"] * APPROVAL_BOXES], [_("approved")] + [""] * (APPROVAL_BOXES - 1), kind="boxes", raw=True)
+
+
+def heading(text: str, level: str = "h2") -> str:
+    """Return a heading."""
     return f"<{level}>{escape(text)}</{level}>"
 
 
-def _table(
+def table(
     rows: Iterable[Iterable[str]], head: Iterable[str] = (), *, kind: str = "", raw: bool = False
 ) -> str:
     """Return a table; without a head line the first cell of each row is its head."""

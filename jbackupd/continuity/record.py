@@ -306,7 +306,8 @@ class RunRecord:
         if event in (StepEvent.UNDO, StepEvent.UNDONE):
             # What it brought is needed to undo it, and is in the report.
             return
-        if event is not StepEvent.BEGIN:
+        # Who does a step again goes on with what it brought: the same point, what was written to it.
+        if event not in (StepEvent.BEGIN, StepEvent.AGAIN):
             step.detail = detail
 
 

@@ -51,8 +51,9 @@ class Restoring:
         def progress(done: RestoreResult) -> None:
             tell({"event": "progress", "point": stored.label, "bytes": done.bytes_read, "files": done.files})
 
+        opened = vault.open_point(stored)
         result = restore(
-            vault.open_point(stored), target, RestoreOptions(resume=True, label=stored.label), progress=progress,
+            opened, target, RestoreOptions(resume=True, label=stored.label), progress=progress,
             stopped=stopped.is_set,
         )
         if result.tree_error is not None:
@@ -62,7 +63,7 @@ class Restoring:
         return {
             "point": stored.label, "as_of": stored.header.begun_at.isoformat(), "files": result.files + result.kept,
             "bytes": result.bytes, "kept": result.kept, "folder": target, "incomplete": stored.header.incomplete,
-            "damaged_indexes": damaged,
+            "damaged_indexes": damaged, "point_files": opened.body.statistics.files,
         }
 
 

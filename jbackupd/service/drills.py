@@ -1,0 +1,317 @@
+"""Drills of this site: a plan run for nobody, in namespaces of its own, and a record that nothing is left of it.
+
+    STATE/drills/NAME/begun.json     what was to be rehearsed; written first
+    STATE/drills/NAME/work/          the drill's state folder; gone afterwards
+    STATE/drills/NAME/record.json    the record; its being there says that the drill is over
+    STATE/drills/NAME/lock           held as long as the drill goes on
+
+A drill that is killed leaves the first two: the next one removes them and records that it was broken off.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import posixpath
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from jbackupd.continuity.drill import (
+    Count,
+    DrillRecord,
+    Outcome,
+    decode_record,
+    encode_record,
+    outcome_of,
+)
+from jbackupd.model.clock import Clock
+from jbackupd.model.errors import DamageError, JbackupdError, NotFoundError, RefusedError, StorageError
+from jbackupd.service.clearing import clear
+from jbackupd.service.drillchild import Order, Word
+from jbackupd.service.leases import reading
+from jbackupd.service.recoveryverbs import ShareText
+from jbackupd.service.traces import traces_of
+from jbackupd.settings.plan import Plan
+from jbackupd.settings.schema import Settings
+from jbackupd.storage.durable import write_durably
+from jbackupd.storage.files import PosixFiles
+
+FOLDER = "drills"
+_RECORD, _BEGUN, _WORK, _LOCK = "record.json", "begun.json", "work", "lock"
+END_SECONDS = 30.0
+
+News = dict[str, Any]
+
+
+class Begun(msgspec.Struct, frozen=True):
+    """What a drill was to be, for its record."""
+
+    name: str
+    plan: str
+    plan_digest: str
+    title: str
+    tenant: str
+    scenario: str
+    participants: tuple[str, ...]
+    by: str
+    begun_at: datetime
+
+
+@dataclass(slots=True)
+class _Heard:
+    """What the child has said."""
+
+    namespace: str = ""
+    pids: list[int] = field(default_factory=list)
+    ways: list[str] = field(default_factory=list)
+    report: dict[str, Any] | None = None
+    counts: list[Count] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+class Drills:
+    """The drills of one site.
+
+    Args:
+        config: The configuration's file, which the child reads too.
+    """
+
+    def __init__(self, settings: Settings, config: str, clock: Clock) -> None:
+        self._settings = settings
+        self._config = os.path.abspath(config)
+        self._clock = clock
+        self._files = PosixFiles(settings.site.state)
+
+    def rehearse(
+        self, plan: Plan, text: str, digest: str, shares: Sequence[ShareText], *, scenario: str,
+        participants: Sequence[str], by: str, agree: bool, tell: Callable[[News], None],
+        answers: Callable[[Callable[[Word], None]], None] = lambda _say: None,
+    ) -> DrillRecord:
+        """Rehearse a plan; return the record, durable. Blocks.
+
+        Args:
+            text: The plan as it was read; `digest` is its hex SHA-256.
+            agree: Answer every question with yes: nobody is there.
+            tell: Hears of the run's events.
+            answers: Is given what takes people's words.
+
+        Raises:
+            RefusedError: No namespaces can be made here.
+            NotFoundError: There is no vault of the plan's tenant here.
+        """
+        self.sweep()
+        begun = Begun(
+            f"{self._clock.now():%Y%m%dT%H%M%S}-{plan.id}-{secrets.token_hex(2)}", plan.id, digest, plan.title,
+            plan.tenant, scenario, tuple(participants), by, self._clock.now(),
+        )
+        folder = posixpath.join(FOLDER, begun.name)
+        self._files.make_folder(posixpath.join(folder, _WORK))
+        with _held(posixpath.join(self._files.root, folder, _LOCK)):
+            self._write(begun.name, _BEGUN, msgspec.json.encode(begun))
+            order = Order(
+                self._config, posixpath.join(self._files.root, folder, _WORK), text, list(shares), by, agree
+            )
+            try:
+                # The real vault is read: nothing of it may be removed meanwhile.
+                with reading(self._files.root, plan.tenant):
+                    heard = _watched(order, tell, answers)
+            except BaseException:
+                self._end(begun, _Heard(problems=["the drill was broken off"]), broken=True)
+                raise
+            return self._end(begun, heard, broken=False)
+
+    def records(self) -> list[DrillRecord]:
+        """Return all records, oldest first.
+
+        Raises:
+            DamageError: One cannot be read.
+        """
+        names = self._files.names(FOLDER) if self._files.exists(FOLDER) else []
+        found = []
+        for name in sorted(names):
+            path = posixpath.join(FOLDER, name, _RECORD)
+            if self._files.exists(path):
+                try:
+                    found.append(decode_record(self._files.read(path)))
+                except msgspec.DecodeError as error:
+                    raise DamageError(
+                        "the drill record {path} is damaged", "take it from a copy of the state folder", path=path
+                    ) from error
+        return found
+
+    def record(self, name: str) -> DrillRecord:
+        """Return a record by its name.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        for record in self.records():
+            if record.name == name:
+                return record
+        raise NotFoundError("there is no drill {name}", "see 'jbackupd recovery drills'", name=name)
+
+    def sweep(self) -> list[DrillRecord]:
+        """Clean up after drills that were killed; return their records."""
+        names = self._files.names(FOLDER) if self._files.exists(FOLDER) else []
+        swept: list[DrillRecord] = []
+        for name in sorted(names):
+            folder = posixpath.join(FOLDER, name)
+            if self._files.exists(posixpath.join(folder, _RECORD)):
+                continue
+            with contextlib.suppress(BlockingIOError), _held(posixpath.join(self._files.root, folder, _LOCK)):
+                swept += self._swept(name)
+        return swept
+
+    def _swept(self, name: str) -> list[DrillRecord]:
+        path = posixpath.join(FOLDER, name, _BEGUN)
+        if not self._files.exists(path):
+            # Killed before anything was laid out.
+            shutil.rmtree(posixpath.join(self._files.root, FOLDER, name))
+            return []
+        begun = msgspec.json.decode(self._files.read(path), type=Begun)
+        heard = _Heard(problems=["the drill was killed; what it had laid out was removed later"])
+        return [self._end(begun, heard, broken=True)]
+
+    def _end(self, begun: Begun, heard: _Heard, *, broken: bool) -> DrillRecord:
+        """Remove everything, look whether it is gone, and write the record."""
+        work = posixpath.join(self._files.root, FOLDER, begun.name, _WORK)
+        problems = list(heard.problems)
+        try:
+            _remove(work)
+        except JbackupdError as error:
+            problems.append(str(error))
+        traces = traces_of(work, heard.namespace, heard.pids)
+        problems += [f"still there: {found}" for trace in traces for found in trace.found]
+        record = DrillRecord(
+            begun.name, self._settings.site.id, begun.plan, begun.plan_digest, begun.title, begun.tenant,
+            begun.scenario, begun.participants, begun.by, begun.begun_at, self._clock.now(),
+            Outcome.BROKEN_OFF if broken else outcome_of(heard.report, heard.counts, traces, problems),
+            heard.report, tuple(heard.counts), tuple(heard.ways), tuple(traces), tuple(problems),
+        )
+        self._write(begun.name, _RECORD, encode_record(record))
+        return record
+
+    def _write(self, name: str, file: str, data: bytes) -> None:
+        path = posixpath.join(FOLDER, name, file)
+        write_durably(self._files, path, data, temporary=path + ".new")
+
+
+def _watched(
+    order: Order, tell: Callable[[News], None], answers: Callable[[Callable[[Word], None]], None]
+) -> _Heard:
+    """Run the child to its end and take in what it says."""
+    heard = _Heard()
+    with _child() as child:
+        assert child.stdin is not None and child.stdout is not None
+        child.stdin.write(msgspec.json.encode(order) + b"\n")
+        child.stdin.flush()
+
+        def say(word: Word) -> None:
+            with contextlib.suppress(OSError):
+                assert child.stdin is not None
+                child.stdin.write(msgspec.json.encode(word) + b"\n")
+                child.stdin.flush()
+
+        answers(say)
+        for line in child.stdout:
+            _take(msgspec.json.decode(line), heard, tell)
+        child.stdin.close()
+        code = child.wait(END_SECONDS)
+        errors = child.stderr.read().decode("utf-8", "replace").strip() if child.stderr is not None else ""
+    if not heard.namespace:
+        raise RefusedError(
+            "no namespace could be made for the drill: {reason}",
+            "run it as root, or let users make namespaces (kernel.unprivileged_userns_clone=1)",
+            reason=errors[-300:] or f"unshare ended with {code}",
+        )
+    if heard.report is None and not heard.problems:
+        heard.problems.append(f"the drill ended with {code}: {errors[-500:]}")
+    return heard
+
+
+def _take(event: News, heard: _Heard, tell: Callable[[News], None]) -> None:
+    match event["event"]:
+        case "isolated":
+            heard.namespace, heard.pids = event["namespace"], [event["pid"]]
+        case "tried":
+            heard.ways = event["ways"]
+        case "news":
+            tell(event["news"])
+        case "report":
+            heard.report = event["document"]
+            heard.counts = msgspec.convert(event["counts"], list[Count])
+            heard.problems += [
+                f"{step['step']}: {step['detail']['error']['message']}" for step in event["document"]["steps"]
+                if "error" in step["detail"]
+            ]
+            heard.problems += [f"not as expected: {c.step}, {c.what}: {c.found} of {c.expected}"
+                               for c in heard.counts if not c.matched]
+        case "refused":
+            heard.problems.append(event["error"]["message"])
+
+
+@contextlib.contextmanager
+def _child() -> Iterator[subprocess.Popen[bytes]]:
+    """Start the child in namespaces of its own; it and all that it started end with this process."""
+    unshare = shutil.which("unshare")
+    if unshare is None:
+        raise RefusedError("there is no unshare here, which makes the drill's namespaces", "install util-linux")
+    mapped = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    child = subprocess.Popen(
+        [unshare, *mapped, "--net", "--ipc", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
+         sys.executable, "-m", "jbackupd.service.drillchild"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, close_fds=True,
+    )
+    try:
+        yield child
+    finally:
+        if child.poll() is None:
+            child.kill()
+        child.wait()
+        for stream in (child.stdin, child.stdout, child.stderr):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+
+
+@contextlib.contextmanager
+def _held(path: str) -> Iterator[None]:
+    """Hold a drill's lock.
+
+    Raises:
+        BlockingIOError: The drill goes on.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _remove(work: str) -> None:
+    """Remove the drill's state folder.
+
+    Raises:
+        StorageError: Something could not be removed.
+    """
+    if not os.path.exists(work):
+        return
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(posixpath.join(work, "journal"))
+    clear(work)
+    try:
+        os.rmdir(work)
+    except OSError as error:
+        raise StorageError(
+            "unable to remove {path}: {reason}", "see to it by hand", path=work, reason=error.strerror
+        ) from error
