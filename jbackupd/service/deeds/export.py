@@ -32,8 +32,8 @@ class Exporting:
         wish = ExportWish(
             self._selector(step), step.file.encode("utf-8", "surrogateescape").strip(b"/"), self._listen(step),
             (lambda point: work.folder_of(step, point)) if step.writable else None, step.fill,
-            # Asked only for what nobody has chosen before: a run that is resumed goes on with its point.
-            ask_first=bool(places) and "point" not in work.record.steps[step.id].detail,
+            # Not where this site has the newest itself, and not when resumed: a run goes on with its point.
+            ask_first=len(places) == len(holders) > 0 and "point" not in work.record.steps[step.id].detail,
         )
         work.premises.files.make_folder(work.folder)
         async with contextlib.AsyncExitStack() as opening:
