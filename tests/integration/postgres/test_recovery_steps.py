@@ -107,33 +107,25 @@ def asked(pid: int, sql: str) -> bytes:
     return done.stdout.strip()
 
 
-def test_a_run_answers_from_a_mount_and_leaves_nothing_running(saga: SiteProcess, place: Path) -> None:
-    process, document = begun(saga, place, "run", str(place / "plan.toml"), "--mode", "failback")
-    try:
-        details = details_of(document)
-        mounted = Path(details["base"]["folder"])
-        assert mounted.is_mount()
-        assert os.listdir(Path(details["base"]["upper"]) / "lazy"), "it answered before everything was there"
-        assert details["rows"]["value"] == str(ROWS)
-    finally:
-        ended(process, signal.SIGINT)
-    assert gone(details["database"]["pid"]) and gone(details["base"]["pid"])
-    assert not mounted.is_mount()
-
-
-def test_a_run_that_was_killed_goes_on_with_what_was_written(saga: SiteProcess, place: Path) -> None:
+def test_a_run_answers_from_a_mount_goes_on_after_a_kill_and_leaves_nothing_running(
+    saga: SiteProcess, place: Path
+) -> None:
     process, document = begun(saga, place, "run", str(place / "plan.toml"), "--mode", "failback")
     details = details_of(document)
     try:
+        assert Path(details["base"]["folder"]).is_mount()
+        assert os.listdir(Path(details["base"]["upper"]) / "lazy"), "it answered before everything was there"
+        assert details["rows"]["value"] == str(ROWS)
         asked(details["database"]["pid"], "UPDATE juki SET rest = 'written' WHERE number = 4711")
     finally:
         ended(process, signal.SIGKILL)
     assert gone(details["base"]["pid"]), "the mount has no reason to be without its daemon"
     process, document = begun(saga, place, "resume", document["run"])
+    again = details_of(document)
     try:
-        again = details_of(document)
         assert gone(details["database"]["pid"])
-        found = asked(again["database"]["pid"], "SELECT number FROM juki WHERE rest = 'written'")
-        assert found == b"4711"
+        assert asked(again["database"]["pid"], "SELECT number FROM juki WHERE rest = 'written'") == b"4711"
     finally:
         ended(process, signal.SIGINT)
+    assert gone(again["database"]["pid"]) and gone(again["base"]["pid"])
+    assert not Path(again["base"]["folder"]).is_mount()
