@@ -29,6 +29,8 @@ ASK_SECONDS = 30.0
 STOP_SECONDS = 60.0
 """How long a server may take to write down what it has in memory, before it is ended without."""
 LOG_BYTES = 2000
+SOCKET_FOLDER_BYTES_MAX = 107 - len("/.s.PGSQL.65535")
+"""Source: unix(7), the length of sun_path."""
 
 
 class Postmaster:
@@ -69,9 +71,7 @@ class Postmaster:
         """
         begun = time.monotonic()
         self._prepare()
-        self._sockets = tempfile.mkdtemp(prefix="jbackupd-pg-")
-        if self.cluster.changes_user:
-            shutil.chown(self._sockets, self.cluster.user)
+        self._sockets = _socket_folder(self.cluster)
         # With its own session, so that the terminal's Ctrl-C is ours alone.
         with open(self.log, "ab") as log:
             self._process = subprocess.Popen(
@@ -165,6 +165,19 @@ class Postmaster:
                     "PostgreSQL does not answer yet: {reason}", "read its log {log}", reason=_last_words(self.log),
                     log=self.log,
                 )
+
+
+def _socket_folder(cluster: Cluster) -> str:
+    """Return an empty folder for the server's socket that only its user enters."""
+    folder = os.path.join(cluster.private, "s")
+    shutil.rmtree(folder, ignore_errors=True)
+    if len(os.fsencode(folder)) <= SOCKET_FOLDER_BYTES_MAX:
+        os.mkdir(folder, 0o700)
+    else:
+        folder = tempfile.mkdtemp(prefix="jbackupd-pg-")
+    if cluster.changes_user:
+        shutil.chown(folder, cluster.user)
+    return folder
 
 
 def stop_left_over(cluster: Cluster) -> None:
