@@ -187,6 +187,8 @@ def _file_settings(control: Mapping[str, str]) -> dict[str, str]:
     return {
         "shared_buffers": f"{min(memory // 4, SHARED_MEMORY_BYTES_MAX) // 1024}kB",
         "hot_standby": "on",
+        # It makes code to run, which a hardened unit forbids.
+        "jit": "off",
         "log_timezone": "'Asia/Tokyo'", "timezone": "'Asia/Tokyo'",
         "password_encryption": "'scram-sha-256'",
         **{setting: control[line] for line, setting in _AS_PRIMARY.items() if line in control},

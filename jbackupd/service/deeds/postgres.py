@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import posixpath
 import threading
 from collections.abc import Mapping
 from typing import Any
 
-from jbackupd.model.errors import TryLaterError
+from jbackupd.model.errors import NotFoundError, TryLaterError
 from jbackupd.restore.access import account
 from jbackupd.restore.cluster import Cluster, find_programs
 from jbackupd.restore.postmaster import Postmaster, stop_left_over
@@ -76,13 +77,23 @@ class Databases:
         server = self._servers.pop(step.id, None)
         if server is not None:
             server.stop()
-        elif self._was_begun(step):
-            stop_left_over(self._cluster(step))
+        else:
+            # The mount below it may have gone with an earlier process: then nothing runs there.
+            with contextlib.suppress(NotFoundError):
+                stop_left_over(self._noted(step) or self._cluster(step))
 
-    def _was_begun(self, step: PostgresStep) -> bool:
-        return "folder" in self._work.record.steps[step.data].detail
+    def _noted(self, step: PostgresStep) -> Cluster | None:
+        """Return the cluster as an earlier process has noted it."""
+        detail = self._work.record.steps[step.id].detail
+        if "programs" not in detail:
+            return None
+        return Cluster(
+            detail["folder"], posixpath.dirname(detail["log"]), detail["programs"], step.listen, step.user, step.promote
+        )
 
     def _cluster(self, step: PostgresStep) -> Cluster:
+        if "folder" not in self._work.record.steps[step.data].detail:
+            raise NotFoundError("the step {step} has brought no folder", step=step.data)
         brought = self._work.restored(step.data).folder
         data = posixpath.normpath(posixpath.join(brought, step.directory))
         if os.geteuid() == 0:
