@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jbackupd.cli.journal import journal
+from jbackupd.cli.journal import BY_HAND, journal
 from jbackupd.cli.output import Frame, pass_frame
 from jbackupd.model.errors import DamageError, NotFoundError, RefusedError, UsageError
 from jbackupd.model.ids import TenantId, is_word
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 DATA = "desk/residents.sqlite"
 ACCOUNTS = "desk/accounts.json"
-BY_HAND = "by-hand"
-"""The word of the desk that is served by hand, apart from those of recovery plans."""
 
 
 @click.group(help=_("The minimal service: look-up of residents. A recovery plan does all this by itself."))
@@ -86,7 +84,8 @@ def serve(
     from jbackupd.desk.app import DeskSettings
     from jbackupd.desk.audit import audit_folder, open_audit
     from jbackupd.model.clock import SystemClock
-    from jbackupd.service.intake import Books, Place
+    from jbackupd.service.intake import Books
+    from jbackupd.service.intakeplaces import Place
     from jbackupd.service.lock import state_lock
     from jbackupd.storage.files import PosixFiles
     from jbackupd.vault.identity import load_or_create

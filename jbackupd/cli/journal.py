@@ -17,10 +17,12 @@ from jbackupd.model.texts import _, counted
 
 if TYPE_CHECKING:
     from jbackupd.continuity.intake import Ledger
-    from jbackupd.service.intake import Place
+    from jbackupd.service.intakeplaces import Place
     from jbackupd.storage.files import PosixFiles
 
 _FILE_BYTES_MAX = 1 << 30
+BY_HAND = "by-hand"
+"""The word of the desk that is served by hand, apart from those of recovery plans."""
 
 
 @click.group(help=_("What clerks have taken in: numbered, sealed, one journal a desk."))
@@ -33,7 +35,8 @@ def journal() -> None:
 @pass_frame
 def list_journals(frame: Frame, tenant: str | None) -> None:
     """List journals with their counts."""
-    from jbackupd.service.intake import places, read_ledger
+    from jbackupd.service.intake import read_ledger
+    from jbackupd.service.intakeplaces import places
 
     files, site_key = state_of(frame)
     owner = tenant_with_intake(frame, tenant)
@@ -130,6 +133,39 @@ def import_file(frame: Frame, file: str, tenant: str | None, passphrase_file: st
     )))
 
 
+@journal.command(help=_("Destroy a journal that the rebuilt site has. The desk must be closed, the daemon stopped."))
+@click.argument("name", metavar="DESK")
+@click.option(
+    "--entries", type=int, required=True, metavar="COUNT",
+    help=_("how many entries 'desk journal list' shows at the site that it was handed over to"),
+)
+@click.option("--received", is_flag=True, help=_("DESK is the id of a journal that was brought here"))
+@click.option("--tenant", metavar="TENANT", help=_("whose; may be left out where there is one"))
+@pass_frame
+def erase(frame: Frame, name: str, entries: int, received: bool, tenant: str | None) -> None:
+    """Destroy a journal's key, and the journal."""
+    from jbackupd.desk.audit import audit_folder, open_audit
+    from jbackupd.model.clock import SystemClock
+    from jbackupd.service.intakeerasing import erase_journal
+    from jbackupd.service.intakeplaces import Place
+    from jbackupd.service.lock import state_lock
+
+    if not is_word(name):
+        raise UsageError("{text!r} is not a desk's name", "see 'jbackupd desk journal list'", text=name)
+    owner = tenant_with_intake(frame, tenant)
+    files, site_key = state_of(frame)
+    place = Place(owner, received, name)
+    # The daemon's desks write under the state folder's lock, a desk by hand under its own.
+    with state_lock(files.root), state_lock(os.path.join(files.root, Place(owner, False, BY_HAND).folder)):
+        note = erase_journal(files, place, site_key, entries=entries, now=datetime.now(UTC))
+        open_audit(files, audit_folder(owner), SystemClock()).erased_intake(journal=note.journal, entries=note.entries)
+    document = {"tenant": owner, "desk": name, "journal": note.journal, "label": note.label, "entries": note.entries}
+    frame.emit(document, lambda: click.echo(counted(
+        "{label}: destroyed with {count} entry", "{label}: destroyed with {count} entries", note.entries,
+        label=note.label,
+    )))
+
+
 def state_of(frame: Frame) -> tuple[PosixFiles, bytes]:
     """Return the state folder and the site's local key, made when the site has no identity yet."""
     from jbackupd.storage.files import PosixFiles
@@ -147,7 +183,7 @@ def tenant_with_intake(frame: Frame, given: str | None) -> TenantId:
         NotFoundError: Nothing was ever taken in at this site.
         UsageError: There are several, and none was named.
     """
-    from jbackupd.service.intake import tenants_with_intake
+    from jbackupd.service.intakeplaces import tenants_with_intake
     from jbackupd.storage.files import PosixFiles
 
     if given is not None:
@@ -209,7 +245,7 @@ def write_new(path: str, data: bytes) -> None:
 
 
 def _own_desk(files: PosixFiles, tenant: TenantId, desk: str | None) -> Place:
-    from jbackupd.service.intake import Place, places
+    from jbackupd.service.intakeplaces import Place, places
 
     if desk is not None:
         if not is_word(desk):

@@ -112,6 +112,10 @@ class DeskAudit:
         """Record that it was not written: this number will be another entry's."""
         self.chain.append({"what": "intake-failed", "who": account, "client": client, "number": number})
 
+    def erased_intake(self, *, journal: str, entries: int) -> None:
+        """Record that a journal was destroyed at this site, by an operator."""
+        self.chain.append({"what": "intake-erased", "journal": journal, "entries": entries})
+
     def listed_intake(self, account: str, client: str, *, page: str, entries: int) -> None:
         """Record that receptions are shown: on which page, and how many."""
         self.chain.append({"what": "intake-list", "who": account, "client": client, "page": page, "entries": entries})

@@ -31,7 +31,8 @@ from jbackupd.desk.residents import Resident, Residents
 from jbackupd.format.intake import Person
 from jbackupd.model.errors import FormatError
 from jbackupd.model.ids import TenantId
-from jbackupd.service.intake import FOLDER, purpose_of, read_ledgers
+from jbackupd.service.intake import read_ledgers
+from jbackupd.service.intakeplaces import FOLDER, purpose_of
 from jbackupd.service.lock import state_lock
 from jbackupd.storage.files import PosixFiles
 from jbackupd.storage.sealedjournal import SealedJournal

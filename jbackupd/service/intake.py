@@ -1,12 +1,4 @@
-"""Where the journals of desks lie in the state folder, who writes them, and how they leave and come back as files.
-
-    STATE/intake/TENANT/desks/DESK/       the journals of this site's desks
-    STATE/intake/TENANT/received/ID/      those of other sites and laptops, brought here as files
-    STATE/intake/TENANT/queue/            the failback queue's
-
-Each is a sealed journal (storage.sealedjournal) under this site's local key. They lie apart from the folders of
-recovery runs: removing a run never removes what clerks have taken in. Everything here blocks.
-"""
+"""Who writes the journals of desks, and how they leave this site and come back as files. Everything here blocks."""
 
 from __future__ import annotations
 
@@ -25,32 +17,11 @@ from jbackupd.format.intakefile import IntakeFile, open_intake, seal_intake
 from jbackupd.format.journal import scan
 from jbackupd.model.clock import Clock
 from jbackupd.model.errors import ChainError, FormatError, JbackupdError, NotFoundError, RefusedError, UsageError
-from jbackupd.model.ids import TenantId, is_word
+from jbackupd.model.ids import TenantId
+from jbackupd.service.intakeplaces import Place, erased_at, places, purpose_of
 from jbackupd.storage.durable import write_durably
 from jbackupd.storage.files import Files
 from jbackupd.storage.sealedjournal import JOURNAL_NAME, JournalKey, SealedJournal, load_key, save_key
-
-FOLDER = "intake"
-DESKS, RECEIVED = "desks", "received"
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a journal lies.
-
-    Attributes:
-        received: It was brought here as a file: nobody writes it.
-        name: The desk's word, or the journal's id in hex.
-    """
-
-    tenant: TenantId
-    received: bool
-    name: str
-
-    @property
-    def folder(self) -> str:
-        """Its folder in the state folder."""
-        return posixpath.join(FOLDER, self.tenant, RECEIVED if self.received else DESKS, self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,30 +38,6 @@ class Brought:
     label: str
     records: int
     new: int
-
-
-def purpose_of(tenant: str) -> bytes:
-    """Return what the key of a tenant's intake journals is sealed for."""
-    return b"intake " + tenant.encode()
-
-
-def places(files: Files, tenant: TenantId) -> list[Place]:
-    """Return all journals of a tenant at this site."""
-    found: list[Place] = []
-    for received, kind in ((False, DESKS), (True, RECEIVED)):
-        folder = posixpath.join(FOLDER, tenant, kind)
-        names = files.names(folder) if files.exists(folder) else []
-        found += [
-            place for name in names if files.exists(posixpath.join((place := Place(tenant, received, name)).folder,
-                                                                   JOURNAL_NAME))
-        ]
-    return found
-
-
-def tenants_with_intake(files: Files) -> list[TenantId]:
-    """Return the tenants that have journals here."""
-    names = files.names(FOLDER) if files.exists(FOLDER) else []
-    return [TenantId(name) for name in names if is_word(name) and places(files, TenantId(name))]
 
 
 def read_ledger(files: Files, place: Place, site_key: bytes) -> Ledger:
@@ -184,6 +131,7 @@ class Books:
         """Return a label that no other desk at this site bears: numbers must say which desk gave them."""
         ledgers = [book.ledger if book else self.read(place) for place, book in self.others(own)]
         taken = {ledger.begin.label for ledger in ledgers if ledger is not None and ledger.begin is not None}
+        taken |= {note.label for note in erased_at(self._files, own.tenant)}
         base = label_of(title)
         numbered = (f"{base[: LABEL_CHARACTERS_MAX - 3]}{number}" for number in range(2, 1000))
         return next(label for label in (base, *numbered) if label not in taken)

@@ -226,3 +226,36 @@ def test_what_a_person_reads_is_there_in_both_languages(sites, capsys):
             assert main(["-c", str(laptop.config), "--language", language, "recovery", "failback", *arguments]) == 0
             out = capsys.readouterr()
             assert number in out.out and HANAKO.name in out.out
+
+
+def test_a_journal_that_was_handed_over_is_destroyed_and_its_numbers_never_come_again(sites, call, tmp_path):
+    laptop, saga = sites
+    book = laptop.book()
+    laptop.receive(book, Kind.DEATH, HANAKO)
+    entries = carry(call, laptop, saga, tmp_path)["entries"]
+    laptop.receive(book, Kind.DEATH, TARO)
+    book.close()
+    erase = ("desk", "journal", "erase", "desk", "--entries")
+    call(laptop, *erase, str(entries), code=5)
+    entries += carry(call, laptop, saga, tmp_path, "second.intake")["new"]
+    assert call(laptop, *erase, str(entries))["label"] == "伊万里"
+    call(laptop, "desk", "journal", "list", code=10)
+    left = sorted(path.name for path in (laptop.state / "intake/imari/desks/desk").iterdir())
+    assert len(left) == 1 and left[0].startswith("erased-")
+    assert laptop.receive(laptop.book(), Kind.DEATH, HANAKO) == "2026-伊万里2-死亡-0001"
+    call(saga, "desk", "journal", "erase", "nothing", "--entries", "0", code=10)
+    assert call(saga, "recovery", "failback", "list")["open"] == 2
+
+
+def test_an_erasure_that_was_cut_short_is_finished(sites, call, tmp_path):
+    laptop, _ = sites
+    book = laptop.book()
+    laptop.receive(book, Kind.DEATH, HANAKO)
+    book.close()
+    folder = laptop.state / "intake/imari/desks/desk"
+    journal = (folder / "journal").read_bytes()
+    call(laptop, "desk", "journal", "erase", "desk", "--entries", "1")
+    (folder / "journal").write_bytes(journal)
+    call(laptop, "desk", "journal", "list", code=10)
+    call(laptop, "desk", "journal", "erase", "desk", "--tenant", "imari", "--entries", "1")
+    assert not (folder / "journal").exists()

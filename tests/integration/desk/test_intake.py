@@ -13,7 +13,8 @@ from jbackupd.format.intakekinds import SPECS, Kind
 from jbackupd.model.clock import ManualClock
 from jbackupd.model.errors import NoSpaceError, StorageError
 from jbackupd.model.ids import TenantId
-from jbackupd.service.intake import Books, Place, read_ledger
+from jbackupd.service.intake import Books, read_ledger
+from jbackupd.service.intakeplaces import Place
 from jbackupd.storage.files import PosixFiles
 from jbackupd.storage.journal import Journal
 from tests.integration.desk.conftest import ACCOUNT, PASSWORD, Desk, served
