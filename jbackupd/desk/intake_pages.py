@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import secrets
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -21,7 +22,7 @@ from jbackupd.desk.masking import Mask, mask_of
 from jbackupd.desk.residents import Resident
 from jbackupd.desk.sessions import Session
 from jbackupd.desk.shelters import not_safe, safety_counts, shelters, standings
-from jbackupd.desk.web import Web, client_of
+from jbackupd.desk.web import Right, Web, client_of
 from jbackupd.format.intake import NAME_CHARACTERS_MAX, NUMBER_CHARACTERS_MAX, Person, is_nonce, is_plain
 from jbackupd.format.intakekinds import SPECS, About, Kind, KindSpec
 from jbackupd.model.errors import NotFoundError, RefusedError, UsageError
@@ -78,7 +79,7 @@ class IntakePages:
 
     def routes(self) -> list[Route]:
         """Return where the pages are."""
-        signed = self._web.signed_in
+        signed = functools.partial(self._web.signed_in, right=Right.TAKE_IN)
         return [
             Route("/intake", signed(self.today)), Route("/intake/all", signed(self.everything)),
             Route("/intake/shelters", signed(self.shelters)),
@@ -131,7 +132,7 @@ class IntakePages:
         spec, subject = _spec(request), await self._subject(request, session)
         if subject is None and spec.about is About.REGISTERED:
             raise _begins_at_a_person()
-        self._check_allowed(spec, [subject.resident] if subject else [])
+        self._check_allowed(session, spec, [subject.resident] if subject else [])
         return self._form(request, session, spec, subject, Typed(), Problems(), secrets.token_urlsafe(NONCE_BYTES))
 
     async def receive(self, request: Request, session: Session) -> Response:
@@ -139,7 +140,7 @@ class IntakePages:
         form = await self._sent(request, session)
         spec, subject = _spec(request), await self._subject(request, session)
         chosen = subject.chosen(form) if subject else ()
-        self._check_allowed(spec, chosen)
+        self._check_allowed(session, spec, chosen)
         found = read_fields(spec, form, self._today())
         problems = Problems(found.problems)
         persons = tuple(map(_person, chosen))
@@ -200,7 +201,7 @@ class IntakePages:
                 "issue a new one", number=item.number,
             )
         residents = await asyncio.to_thread(self._residents, [person.number for person in item.persons])
-        self._check_allowed(item.spec, residents)
+        self._check_allowed(session, item.spec, residents)
         if len(residents) != len(item.persons):
             raise NotFoundError("somebody of {number} is not in the data", "issue a new one", number=item.number)
         await self._recorded("showed_intake", request, session, number=item.number, form="certificate")
@@ -345,10 +346,13 @@ class IntakePages:
             raise NotFoundError("there is no such reception", "look into the list of receptions")
         return item
 
-    def _check_allowed(self, spec: KindSpec, residents: Collection[Resident]) -> None:
-        """Refuse a provisional form of somebody whose address must not be shown."""
+    def _check_allowed(self, session: Session, spec: KindSpec, residents: Collection[Resident]) -> None:
+        """Refuse a provisional form to who may not issue it, and of somebody whose address must not be shown."""
+        if spec.kind is not Kind.PROVISIONAL:
+            return
+        self._web.check_right(session, Right.ISSUE)
         facts = self._web.residents.facts
-        if spec.kind is Kind.PROVISIONAL and any(mask_of(one, facts) is not Mask.NONE for one in residents):
+        if any(mask_of(one, facts) is not Mask.NONE for one in residents):
             raise RefusedError(
                 "no provisional form is issued for this person: the address must not be shown",
                 "ask the officer in charge; the reason stands on the person's page",

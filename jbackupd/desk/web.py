@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, ParamSpec
 
 from starlette.requests import Request
@@ -18,12 +19,20 @@ from jbackupd.desk.pages import Frame, Pages
 from jbackupd.desk.residents import Residents
 from jbackupd.desk.sessions import Session, Sessions
 from jbackupd.model.clock import Clock, SystemClock
-from jbackupd.model.errors import JbackupdError, TryLaterError
+from jbackupd.model.errors import JbackupdError, RefusedError, TryLaterError
 from jbackupd.model.texts import LANGUAGES
 
 SESSION_COOKIE = "desk_session"
 LANGUAGE_COOKIE = "desk_language"
 P = ParamSpec("P")
+class Right(Enum):
+    """What an account may do at a desk, beside looking residents up."""
+
+    TAKE_IN = "take-in"
+    ISSUE = "issue"
+    """Provisional forms, to be handed out."""
+
+
 SignedIn = Callable[[Request, Session], Awaitable[Response]]
 
 
@@ -39,6 +48,7 @@ class DeskSettings:
         language: Language of the pages until a clerk chooses another.
         secure: Whether it is reached by https only, so that cookies never travel in clear.
         book: Where receptions are written; without it the desk only looks residents up.
+        may: Tells whether an account has a right.
     """
 
     database: str
@@ -49,6 +59,7 @@ class DeskSettings:
     secure: bool = False
     clock: Clock = field(default_factory=SystemClock)
     book: Book | None = None
+    may: Callable[[str, Right], bool] = lambda _account, _right: True
 
 
 class Web:
@@ -64,14 +75,30 @@ class Web:
         """Return who is signed in; None if nobody is."""
         return self.sessions.find(request.cookies.get(SESSION_COOKIE, ""))
 
-    def signed_in(self, page: SignedIn) -> Callable[[Request], Awaitable[Response]]:
-        """Return a page that sends whoever is not signed in to the sign-in form."""
+    def signed_in(self, page: SignedIn, right: Right | None = None) -> Callable[[Request], Awaitable[Response]]:
+        """Return a page that sends whoever is not signed in to the sign-in form, and refuses whoever lacks a right."""
 
         async def answer(request: Request) -> Response:
             session = self.session(request)
-            return await page(request, session) if session else self.to("/sign-in")
+            if session is None:
+                return self.to("/sign-in")
+            if right is not None:
+                self.check_right(session, right)
+            return await page(request, session)
 
         return answer
+
+    def check_right(self, session: Session, right: Right) -> None:
+        """Check that an account may do something.
+
+        Raises:
+            RefusedError: It may not.
+        """
+        if not self.settings.may(session.account, right):
+            raise RefusedError(
+                "the account {account} may not do this", "ask the officer in charge for an account that may",
+                account=session.account,
+            )
 
     def language(self, request: Request) -> str:
         """Return the language that this browser chose, or the desk's own."""
@@ -85,10 +112,15 @@ class Web:
         frame = Frame(
             self.settings.title, self.language(request), self.residents.facts, self.settings.clock.now(),
             session.account if session else "", session.form_token if session else "",
-            local_path(request.url.path) if request.method == "GET" else "/", intake=self.settings.book is not None,
+            local_path(request.url.path) if request.method == "GET" else "/", intake=self._takes_in(session),
         )
         html = self._pages.render(template, frame, {"typed": "", "problem": None, **values})
         return HTMLResponse(html, status, headers={**SAFE_HEADERS, "Content-Language": frame.language})
+
+    def _takes_in(self, session: Session | None) -> bool:
+        """Tell whether a page shows the forms of receptions."""
+        settings = self.settings
+        return settings.book is not None and session is not None and settings.may(session.account, Right.TAKE_IN)
 
     def to(self, path: str) -> Response:
         """Return what sends the browser to another page of the desk."""

@@ -1,5 +1,7 @@
 """Receptions over real HTTP: a number is durable before it is shown, one form is one reception."""
 
+import contextlib
+import dataclasses
 import html
 import re
 import sqlite3
@@ -9,6 +11,7 @@ import httpx
 import pytest
 
 from jbackupd.desk.audit import person_digest
+from jbackupd.desk.web import Right
 from jbackupd.format.intakekinds import SPECS, Kind
 from jbackupd.model.clock import ManualClock
 from jbackupd.model.errors import NoSpaceError, StorageError
@@ -33,7 +36,7 @@ class WritingDesk(Desk):
         super().__init__(folder, *town, accounts)
         self.books = Books(PosixFiles(str(folder)), lambda: KEY, self.clock)
         self.book = self.books.of(TENANT, "desk", "伊万里市", self.audit)
-        self.settings = type(self.settings)(**{**vars(self.settings), "book": self.book})
+        self.settings = dataclasses.replace(self.settings, book=self.book)
 
     def on_disk(self):
         return read_ledger(self.files, PLACE, KEY)
@@ -45,11 +48,17 @@ def desk(tmp_path, town, accounts):
         yield desk
 
 
-@pytest.fixture
-def clerk(desk):
+@contextlib.contextmanager
+def signed_in(desk):
     with httpx.Client(base_url=desk.url, follow_redirects=True, trust_env=False) as client:
         form = {"account": ACCOUNT, "password": PASSWORD, "token": hidden(client.get("/sign-in"), "token")}
         assert client.post("/sign-in", data=form).status_code == 200
+        yield client
+
+
+@pytest.fixture
+def clerk(desk):
+    with signed_in(desk) as client:
         yield client
 
 
@@ -283,3 +292,20 @@ def test_a_desk_that_is_opened_again_goes_on_counting(tmp_path, desk, clerk):
     clock = ManualClock(datetime(2026, 12, 1, tzinfo=UTC))
     again = Books(PosixFiles(str(tmp_path)), lambda: KEY, clock).of(TENANT, "desk", "別の名前", desk.audit)
     assert again.ledger.next_number("死亡", clock.now()) == "2026-伊万里-死亡-0002"
+
+
+def test_an_account_without_the_right_takes_nothing_in_and_issues_nothing(tmp_path, town, accounts):
+    rights = set(Right)
+    desk = WritingDesk(tmp_path, town, accounts)
+    desk.settings = dataclasses.replace(desk.settings, may=lambda _account, right: right in rights)
+    with served(desk), signed_in(desk) as clerk:
+        number = resident(desk)[0]
+        page = form_of(clerk, number, Kind.DEATH)
+        provisional = form_of(clerk, number, Kind.PROVISIONAL)
+        rights.remove(Right.ISSUE)
+        assert send(clerk, provisional, fields_of(Kind.PROVISIONAL)).status_code == 403
+        assert send(clerk, page, DEATH).status_code == 200
+        rights.remove(Right.TAKE_IN)
+        assert send(clerk, page, DEATH, nonce="n" * 24).status_code == 403
+        assert clerk.get("/intake").status_code == 403 and "/intake/" not in person_page(clerk, number).text
+        assert list(desk.on_disk().items) == ["2026-伊万里-死亡-0001"]
