@@ -17,6 +17,7 @@ h1 { font-size: 15pt; margin: 0 0 1mm; } p { margin: 0 0 3mm; }
 table { border-collapse: collapse; width: 100%; } thead { display: table-header-group; }
 th, td { border: 0.4pt solid #000; padding: 1.2mm 1.8mm; text-align: left; vertical-align: top; }
 th { background: #eee; white-space: nowrap; } tr { page-break-inside: avoid; }
+.state { min-width: 15mm; word-break: keep-all; }
 .number { white-space: nowrap; font-weight: bold; } .sign { width: 22mm; } .said { font-size: 8.5pt; }
 """
 _HEADINGS = ("受付番号", "状態", "種別", "宛名番号・氏名・生年月日", "内容", "入力者", "確認者")
@@ -50,7 +51,7 @@ def _row(task: Task) -> str:
     if task.outdated is not None:
         notes.append(f"{STATE_WORDS[task.outdated]}の後に変更あり")
     cells = (
-        f'<td class="number">{escape(item.number)}</td>', f"<td>{STATE_WORDS[task.state]}</td>",
+        f'<td class="number">{escape(item.number)}</td>', f'<td class="state">{STATE_WORDS[task.state]}</td>',
         f"<td>{item.spec.word}</td>", f"<td>{persons}</td>",
         f'<td class="said">{"<br>".join(map(escape, [said, *notes]))}</td>',
         '<td class="sign"></td>', '<td class="sign"></td>',
