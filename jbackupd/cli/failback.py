@@ -268,6 +268,8 @@ def _show_list(frame: Frame, work: Failback, everything: bool) -> None:
 
 
 def _show_task(frame: Frame, task: Task) -> None:
+    from jbackupd.continuity.failback import EVENT_WORDS
+
     item: Item = task.item
     zone = running(frame).zone
     click.echo(_line(task))
@@ -281,7 +283,7 @@ def _show_task(frame: Frame, task: Task) -> None:
     for later in item.later:
         click.echo(f"  {later.number}  {show_time(later.at, zone)}  {later.account}  {later.reason}")
     for note in task.notes:
-        click.echo(f"  {note.do.value}  {show_time(note.at, zone)}  {note.by}  {note.reason}".rstrip())
+        click.echo(f"  {EVENT_WORDS[note.do]}  {show_time(note.at, zone)}  {note.by}  {note.reason}".rstrip())
 
 
 def _kind(name: str | None) -> Any:

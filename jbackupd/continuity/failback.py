@@ -73,6 +73,10 @@ STATE_WORDS = {
     ItemState.WITHDRAWN: "取消",
 }
 """On lists and in CSV, in every language."""
+EVENT_WORDS = {
+    ItemEvent.ENTER: "入力", ItemEvent.DUPLICATE: "重複の申出", ItemEvent.CONFIRM: "確認", ItemEvent.REJECT: "誤り",
+    ItemEvent.RETURN: "差戻し", ItemEvent.REOPEN: "再開",
+}
 CLOSED = frozenset({ItemState.APPLIED, ItemState.DUPLICATE, ItemState.WITHDRAWN})
 NEEDS_REASON = frozenset({ItemEvent.REJECT, ItemEvent.RETURN, ItemEvent.REOPEN})
 
@@ -227,7 +231,7 @@ def next_note(task: Task, do: ItemEvent, by: str, reason: str, at: datetime) -> 
     if task.state is ItemState.WITHDRAWN or not ITEM_MACHINE.allows(task.state, do):
         raise RefusedError(
             "{number} is {state}: it cannot be marked '{do}' now", "see 'jbackupd recovery failback show {number}'",
-            number=task.item.number, state=STATE_WORDS[task.state], do=do.value,
+            number=task.item.number, state=STATE_WORDS[task.state], do=EVENT_WORDS[do],
         )
     if do is ItemEvent.CONFIRM and task.last is not None and is_same_person(task.last.by, name):
         raise RefusedError(

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from jbackupd.continuity.failback import STATE_WORDS, ItemState, Task
+from jbackupd.continuity.failback import EVENT_WORDS, STATE_WORDS, ItemState, Task
 from jbackupd.continuity.intake import Item
 from jbackupd.format.intakekinds import SPECS, FieldType, FormField
 from jbackupd.model.wareki import JST
@@ -132,7 +132,7 @@ def _shown(field: FormField, value: str) -> str:
 
 
 def _people(task: Task) -> str:
-    return " / ".join(f"{note.do.value}: {note.by}" for note in task.notes[-2:])
+    return " / ".join(f"{EVENT_WORDS[note.do]}: {note.by}" for note in task.notes[-2:])
 
 
 def _csv(rows: Iterable[Sequence[str]]) -> str:
