@@ -8,11 +8,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from jbackupd.restore.lazy import BLOCK_BYTES, Contents
+from jbackupd.restore.lazy import BLOCK_BYTES, Contents, LazyFile
 from jbackupd.restore.lazyfiles import LazyFiles
 
 SYNC_BYTES = 64 * 1024 * 1024
-"""After so much of a file it is synced: a crash costs no more, and who syncs meanwhile waits for no more."""
+"""After so much it is synced: a crash costs no more, and who syncs meanwhile waits for no more."""
+SYNC_STEPS = 500
+"""Small files that stay open until then."""
 GIVE_WAY_SECONDS = 0.05
 """So long the fill waits at most for those who need something now: it must come to its end on a busy server too."""
 
@@ -93,6 +95,8 @@ class Fill:
         self._thread = threading.Thread(target=self._run, name="fill", daemon=True)
         self._files: LazyFiles | None = None
         self.result = FillResult()
+        self._unsynced: list[LazyFile] = []
+        self._unsynced_bytes = 0
 
     def read(self, number: int, offset: int, length: int) -> bytes:
         """Return bytes of the point; who uses the overlay comes before the fill."""
@@ -135,41 +139,52 @@ class Fill:
 
     def _run(self) -> None:
         assert self._files is not None
-        unsynced = 0
         while not self._stopped.is_set():
             with self._changed:
                 step = self._order.next()
             if step is None:
                 break
-            unsynced = self._step(self._files, *step, unsynced)
+            self._step(self._files, *step)
+        self._sync(self._files)
         if not self._stopped.is_set() or self.result.problems:
             self.result.missing_bytes = self._files.missing_bytes()
             self._ended(self.result)
 
-    def _step(self, files: LazyFiles, number: int, begin: int, unsynced: int) -> int:
-        """Fetch about a megabyte; return how much of the fetched was not synced yet."""
+    def _step(self, files: LazyFiles, number: int, begin: int) -> None:
+        """Fetch about a megabyte."""
         file = files.acquire(number)
         went_on_to = None
         if file is not None:
+            self._unsynced.append(file)
             before = file.missing_bytes
             try:
                 went_on_to = file.fill(begin)
-                fetched = before - file.missing_bytes
-                unsynced += fetched
-                self.result.missing_bytes -= fetched
-                if went_on_to is None or unsynced >= SYNC_BYTES:
-                    file.sync()
-                    unsynced = 0
             except OSError as error:
-                self.result.problems[number] = error
-                if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                    self._stopped.set()
-                # The rest of it may be sound: whoever reads there fetches it then.
-                with self._changed:
-                    self._order.drop(number)
-                return unsynced
-            finally:
-                files.release(file)
+                self._fail(number, error)
+                return
+            self._unsynced_bytes += before - file.missing_bytes
+            if self._unsynced_bytes >= SYNC_BYTES or len(self._unsynced) >= SYNC_STEPS:
+                self._sync(files)
         with self._changed:
             self._order.done(number, begin, went_on_to)
-        return unsynced
+
+    def _sync(self, files: LazyFiles) -> None:
+        """Make durable what was fetched; files that are complete are done with."""
+        waiting, self._unsynced, self._unsynced_bytes = self._unsynced, [], 0
+        distinct = {file.number: file for file in waiting}
+        try:
+            files.sync_together(list(distinct.values()))
+        except OSError as error:
+            for number in distinct:
+                self._fail(number, error)
+        finally:
+            for file in waiting:
+                files.release(file)
+
+    def _fail(self, number: int, error: OSError) -> None:
+        """Leave a file out. The rest of it may be sound: whoever reads there fetches it then."""
+        self.result.problems[number] = error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            self._stopped.set()
+        with self._changed:
+            self._order.drop(number)

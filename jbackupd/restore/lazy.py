@@ -10,10 +10,11 @@ in between leaves it missing, and what was written into it and never synced is l
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 BLOCK_BYTES = 64 * 1024
@@ -24,6 +25,8 @@ FETCH_BLOCKS_MAX = 16
 
 Run = tuple[int, int]
 """Blocks from the first up to, and not with, the second."""
+Blocks = tuple[int, list[Run]]
+"""Of a file, by its number."""
 
 
 class Contents(Protocol):
@@ -47,13 +50,13 @@ class LazyFile:
         limit: Where what the point has of it ends; at most the file's size.
         valid: Blocks that are at hand and durable.
         contents: Where the missing ones come from.
-        note_valid: Makes a note durable: these blocks of this file are at hand.
+        note_valid: Makes a note durable: these blocks are at hand.
         note_limit: Makes a note durable: nothing of this file beyond this is the point's.
     """
 
     def __init__(
         self, number: int, descriptor: int, limit: int, valid: Sequence[Run], contents: Contents, *,
-        note_valid: Callable[[int, list[Run]], None], note_limit: Callable[[int, int], None],
+        note_valid: Callable[[list[Blocks]], None], note_limit: Callable[[int, int], None],
     ) -> None:
         self.number = number
         self.descriptor = descriptor
@@ -135,15 +138,25 @@ class LazyFile:
         Raises:
             OSError: It could not be made durable; what was written since the last time may be lost.
         """
+        with self.syncing() as fresh:
+            os.fsync(self.descriptor)
+            if fresh:
+                self._note_valid([(self.number, fresh)])
+
+    @contextlib.contextmanager
+    def syncing(self) -> Iterator[list[Run]]:
+        """Give the blocks that are at hand and not yet noted; within, they are made durable and noted.
+
+        Raises:
+            OSError: An earlier time failed.
+        """
         with self._syncing:
             with self._lock:
                 fresh, self._fresh = self._fresh, set()
             try:
                 if self._failed:
                     raise OSError(errno.EIO, os.strerror(errno.EIO))
-                os.fsync(self.descriptor)
-                if fresh:
-                    self._note_valid(self.number, runs(fresh))
+                yield runs(fresh)
             except BaseException:
                 # The system may have dropped what it could not write, and would say yes the next time.
                 self._failed = True

@@ -17,13 +17,14 @@ import os
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 
 from jbackupd.model.errors import BusyError, DamageError, JbackupdError, NotFoundError, RefusedError
-from jbackupd.restore.lazy import BLOCK_BYTES, Contents, LazyFile, Run
+from jbackupd.restore.lazy import BLOCK_BYTES, Blocks, Contents, LazyFile, Run
+from jbackupd.storage.beneath import sync_file_system
 from jbackupd.storage.files import PosixFiles
 from jbackupd.storage.journal import Journal
 
@@ -44,8 +45,7 @@ class _Begun(msgspec.Struct, tag="begun", array_like=True, frozen=True):
 class _Valid(msgspec.Struct, tag="valid", array_like=True, frozen=True):
     """These blocks are durable."""
 
-    number: int
-    runs: list[Run]
+    files: list[Blocks]
 
 
 class _Limit(msgspec.Struct, tag="limit", array_like=True, frozen=True):
@@ -131,8 +131,9 @@ class LazyFiles:
                     if block_bytes != BLOCK_BYTES:
                         raise RefusedError("the overlay was made by another version", "mount into a new folder")
                     label = found
-                case _Valid(number, found):
-                    self._known[number].valid += found
+                case _Valid(files):
+                    for number, runs in files:
+                        self._known[number].valid += runs
                 case _Limit(number, length):
                     known = self._known[number]
                     known.limit = length
@@ -194,6 +195,17 @@ class LazyFiles:
                 with contextlib.suppress(OSError):
                     # What could not be made durable keeps its second name.
                     self._settle(file)
+
+    def sync_together(self, files: Sequence[LazyFile]) -> None:
+        """Make files durable with one sync of their file system: thousands of small ones take no longer than one.
+
+        Raises:
+            OSError: It failed.
+        """
+        with contextlib.ExitStack() as held:
+            blocks = [(file.number, held.enter_context(file.syncing())) for file in files]
+            sync_file_system(self._folder)
+            self._note_valid([each for each in blocks if each[1]])
 
     def forsake(self, number: int) -> None:
         """Note that a file may have lost its last name in the tree, durably."""
@@ -265,9 +277,9 @@ class LazyFiles:
         self._known.pop(file.number, None)
         file.close()
 
-    def _note_valid(self, number: int, runs: list[Run]) -> None:
-        for begin in range(0, len(runs), RUNS_MAX):
-            self._note(_Valid(number, runs[begin : begin + RUNS_MAX]))
+    def _note_valid(self, files: list[Blocks]) -> None:
+        for piece in _pieces(files):
+            self._note(_Valid(piece))
 
     def _note_limit(self, number: int, length: int) -> None:
         self._note(_Limit(number, length))
@@ -311,6 +323,21 @@ def begin(folder: str, label: str) -> None:
     journal = Journal.open(PosixFiles(folder), JOURNAL)
     with contextlib.closing(journal):
         journal.append(_encode(_Begun(label, BLOCK_BYTES)))
+
+
+def _pieces(files: list[Blocks]) -> Iterator[list[Blocks]]:
+    """Cut a note into pieces that a record of the journal holds."""
+    piece, room = list[Blocks](), RUNS_MAX
+    for number, runs in files:
+        for begin in range(0, len(runs), RUNS_MAX):
+            part = runs[begin : begin + RUNS_MAX]
+            if len(part) > room:
+                yield piece
+                piece, room = [], RUNS_MAX
+            piece.append((number, part))
+            room -= len(part)
+    if piece:
+        yield piece
 
 
 def _decode_record(record: bytes) -> _Begun | _Valid | _Limit:

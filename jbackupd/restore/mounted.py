@@ -98,7 +98,7 @@ class Mounted:
                 if said["event"] == "failed":
                     self._reason = said["reason"]
                 if said["event"] == "filled":
-                    self.is_filled = not said["missing_bytes"]
+                    self.is_filled = not (said["missing_bytes"] or said["problems"])
                     self._hear(said)
                 if said["event"] == "ready":
                     self._ready.set()

@@ -250,9 +250,18 @@ class Beneath:
     def sync(self) -> None:
         """Make everything on the folder's file system durable."""
         with typing("sync", b".", self.path):
-            if _libc.syncfs(ctypes.c_int(self._folder)) != 0:
-                code = ctypes.get_errno()
-                raise OSError(code, os.strerror(code))
+            sync_file_system(self._folder)
+
+
+def sync_file_system(descriptor: int) -> None:
+    """Make everything durable on the file system of an open file or folder.
+
+    Raises:
+        OSError: As the kernel says.
+    """
+    if _libc.syncfs(ctypes.c_int(descriptor)) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
 
 
 class _Typing:
