@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import functools
 import os
 import socket
@@ -25,6 +26,7 @@ from jbackupd.model.clock import SystemClock
 from jbackupd.model.errors import ConfigError, FormatError, NotFoundError, PeerError, RefusedError
 from jbackupd.model.ids import DatasetId, TenantId
 from jbackupd.service.counter import Counter, Restored
+from jbackupd.service.intake import Books
 from jbackupd.service.premises import Premises
 from jbackupd.service.succession import AuditLogs
 from jbackupd.settings.steps import CheckStep, DeskStep
@@ -167,3 +169,15 @@ def test_an_extract_that_is_not_as_planned_opens_nothing(premises: Premises, res
             run(served(Counter(premises, "d", TENANT), desk(), restored))
     extract.write_bytes(whole)
     assert run(served(Counter(premises, "d", TENANT), desk(), restored))[0]["residents"] == 60
+
+
+def test_what_clerks_take_in_lies_apart_from_the_run_but_in_a_drill(
+    premises: Premises, restored: Restored, run: Runner
+) -> None:
+    books = Books(premises.files, lambda: b"l" * 32, premises.clock)
+    writing = dataclasses.replace(premises, books=books)
+    for drill in (True, False):
+        run(served(Counter(writing, f"recovery/r{drill:d}/desk", TENANT, drill=drill), desk(), restored))
+        found = {path.relative_to(premises.files.root).parts[0] for path in Path(premises.files.root).rglob("journal")}
+        assert found == ({"recovery"} if drill else {"recovery", "intake"})
+    assert list(Path(premises.files.root, "recovery/r0").rglob("journal")) == []
