@@ -33,6 +33,8 @@ FORM_FIELDS_MAX = 80
 """The longest form has a dozen fields and a household's members."""
 SAFETY = SPECS[Kind.SAFETY]
 NONCE_BYTES = 18
+LISTED_MAX = 500
+"""Receptions on one page: a browser of a borrowed laptop must still show it."""
 
 
 class Typed(dict[str, str]):
@@ -107,12 +109,13 @@ class IntakePages:
     async def _list(self, request: Request, session: Session, *, whole: bool) -> Response:
         items = await asyncio.to_thread(self._book.items)
         shown = [item for item in reversed(items) if whole or _day_of(item.first.at) == self._today()]
-        await self._recorded("listed_intake", request, session, page="all" if whole else "today", entries=len(shown))
+        listed = min(len(shown), LISTED_MAX)
+        await self._recorded("listed_intake", request, session, page="all" if whole else "today", entries=listed)
         counts = Counter(item.first.kind for item in shown if item.cancelled is None)
         return self._web.page(
             request, "intake-list.html", session, whole=whole,
             specs=[spec for spec in SPECS.values() if spec.about is not About.REGISTERED],
-            rows=[(address_of(item), item) for item in shown],
+            rows=[(address_of(item), item) for item in shown[:LISTED_MAX]], total=len(shown),
             counts=[(spec, counts[spec.kind]) for spec in SPECS.values() if counts[spec.kind]],
         )
 

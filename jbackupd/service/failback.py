@@ -25,7 +25,7 @@ from jbackupd.continuity.intake import Ledger, merged, same_labels
 from jbackupd.continuity.reconcile import Proposal, Register, Registered, propose
 from jbackupd.desk.extract import load_extract
 from jbackupd.desk.fields import ColumnMap
-from jbackupd.desk.folding import fold_name, fold_number
+from jbackupd.desk.folding import fold_name
 from jbackupd.desk.query import Kind, Meaning, Query
 from jbackupd.desk.residents import Resident, Residents
 from jbackupd.format.intake import Person
@@ -134,8 +134,8 @@ def reconcile(queue: Queue, extract: BinaryIO, mapping: ColumnMap, as_of: dateti
 
 def _register(residents: Residents) -> Register:
     def find(number: str) -> Registered | None:
-        found = residents.search(_query(Meaning(Kind.NUMBER, fold_number(number))), limit=2).residents
-        return _registered(found[0]) if found else None
+        found = residents.by_number(number)
+        return _registered(found) if found else None
 
     def like(person: Person) -> list[Registered]:
         meanings = [Meaning(Kind.NAME, fold_name(person.name))]

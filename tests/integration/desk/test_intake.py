@@ -308,3 +308,13 @@ def test_an_account_without_the_right_takes_nothing_in_and_issues_nothing(tmp_pa
         assert send(clerk, page, DEATH, nonce="n" * 24).status_code == 403
         assert clerk.get("/intake").status_code == 403 and "/intake/" not in person_page(clerk, number).text
         assert list(desk.on_disk().items) == ["2026-伊万里-死亡-0001"]
+
+
+def test_a_list_that_is_too_long_for_a_page_says_so(clerk, desk, monkeypatch):
+    monkeypatch.setattr("jbackupd.desk.intake_pages.LISTED_MAX", 1)
+    page = form_of(clerk, resident(desk)[0], Kind.DEATH)
+    for count in "ab":
+        send(clerk, page, DEATH, nonce=count * 24)
+    listed = clerk.get("/intake")
+    assert "死亡-0002" in listed.text and "死亡-0001" not in listed.text and "2件のうち新しい1件" in listed.text
+    assert desk.entries()[-1]["entries"] == 1
