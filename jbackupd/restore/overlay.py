@@ -20,7 +20,8 @@ from contextlib import contextmanager
 from jbackupd.model.errors import NotFoundError, RefusedError
 from jbackupd.model.records import TreeEntry
 from jbackupd.restore.lazy import Contents, LazyFile
-from jbackupd.restore.lazyfiles import JOURNAL, LAZY, TREE, LazyFiles, begin
+from jbackupd.restore.lazyfiles import LAZY, TREE, LazyFiles
+from jbackupd.restore.lazyjournal import JOURNAL, begin
 from jbackupd.restore.skeleton import make_skeleton
 from jbackupd.storage.beneath import open_beneath
 from jbackupd.storage.files import PosixFiles

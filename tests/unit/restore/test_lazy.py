@@ -12,6 +12,7 @@ from jbackupd.model.errors import BusyError, RefusedError
 from jbackupd.restore import lazyfiles
 from jbackupd.restore.filling import Fill, FillOrder
 from jbackupd.restore.lazy import BLOCK_BYTES, runs
+from jbackupd.restore.lazyjournal import LazyJournal
 from jbackupd.restore.overlay import Overlay, is_whole, make_overlay
 
 LONG = b"file4"
@@ -35,7 +36,7 @@ def test_a_cut_that_was_killed_before_its_note_is_a_cut(rig, monkeypatch):
     def killed(self, number, length):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(lazyfiles.LazyFiles, "_note_limit", killed)
+    monkeypatch.setattr(LazyJournal, "note_limit", killed)
     with pytest.raises(KeyboardInterrupt):
         rig.overlay.truncate(LONG, 10)
     monkeypatch.undo()
