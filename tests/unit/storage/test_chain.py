@@ -2,12 +2,13 @@
 
 import hashlib
 import os
+import threading
 from datetime import UTC, datetime
 
 import pytest
 
 from jbackupd.model.clock import ManualClock
-from jbackupd.model.errors import BusyError, DamageError, NoSpaceError, StorageError
+from jbackupd.model.errors import BusyError, DamageError, JbackupdError, NoSpaceError, StorageError
 from jbackupd.storage.chain import GENESIS, AuditChain, read_chain, verify_chain
 from jbackupd.storage.files import PosixFiles
 
@@ -211,3 +212,89 @@ def test_what_a_second_writer_wrote_is_never_cut_off(tmp_path, clock, fault):
         with pytest.raises(BusyError):
             chain.append({"what": "second"})
     assert verify_chain(files, LOG).entries == 3
+
+
+class SlowFiles(FaultyFiles):
+    """Files whose next sync waits until a crowd has gathered behind it."""
+
+    def __init__(self, root, gathered):
+        super().__init__(root)
+        self.gathered = gathered
+        self.syncs = 0
+
+
+class _GatheringHandle:
+    def __init__(self, handle, files):
+        self._handle = handle
+        self._files = files
+
+    def __getattr__(self, name):
+        return getattr(self._handle, name)
+
+    def sync(self):
+        self._files.syncs += 1
+        self._files.gathered()
+        self._handle.sync()
+
+
+def crowd(files, clock, count):
+    """Append from many threads while the first one's sync is held until all others wait; return chain and outcomes."""
+    chain = AuditChain(files, LOG, clock)
+    chain.append({"what": "first"})
+    outcomes = {}
+    held, append = threading.Event(), files.append
+
+    def gathered():
+        if files.syncs == 1:
+            held.set()
+            while len(chain._waiting) < count:
+                os.sched_yield()
+
+    def one(number):
+        try:
+            outcomes[number] = chain.append({"what": "search", "persons": number})
+        except JbackupdError as error:
+            outcomes[number] = error
+
+    chain.close()
+    chain._handle = _GatheringHandle(append(LOG), files)
+    files.gathered = gathered
+    leader = threading.Thread(target=one, args=(-1,))
+    leader.start()
+    assert held.wait(30)
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in [leader, *threads]:
+        thread.join()
+    return chain, outcomes
+
+
+def test_entries_that_wait_together_share_a_sync_and_stand_in_one_unbroken_chain(tmp_path, clock):
+    files = SlowFiles(str(tmp_path), lambda: None)
+    files.make_folder("audit")
+    _chain, outcomes = crowd(files, clock, 40)
+    entries = list(read_chain(files, LOG))
+    assert sorted(outcomes) == list(range(-1, 40))
+    assert {entry.fields.get("persons"): entry.digest for entry in entries[1:]} == {
+        number: outcome.digest for number, outcome in outcomes.items()
+    }
+    # One sync for the leader, then one for each block of the file that the others' lines begin in.
+    blocks = files.size(LOG) // 4096 + 1
+    assert 2 <= files.syncs <= 1 + blocks < 40
+
+
+def test_entries_of_one_sync_begin_in_one_block(tmp_path, clock):
+    files = SlowFiles(str(tmp_path), lambda: None)
+    files.make_folder("audit")
+    crowd(files, clock, 60)
+    with open(os.path.join(files.root, LOG), "rb") as file:
+        log = file.read()
+    # What a power cut may leave of the last block but one: zeros, and behind them no whole line.
+    start = (len(log) - 1) // 4096 * 4096
+    first = log.rindex(b"\n", 0, start) + 1
+    files.truncate(LOG, 0)
+    with open(os.path.join(files.root, LOG), "wb") as file:
+        file.write(log[:first] + bytes(start - first) + log[start : log.index(b"\n", start) + 1])
+    report = verify_chain(files, LOG)
+    assert report.broken is None and report.torn_bytes
