@@ -17,7 +17,8 @@ from typing import BinaryIO
 
 from jbackupd.desk.database import Facts, Row, build_database
 from jbackupd.desk.fields import ColumnMap, ExtractEncoding, Field, is_personal_number, personal_number_refused
-from jbackupd.desk.folding import fold_kana, fold_name, fold_number, given_part
+from jbackupd.desk.folding import fold_address, fold_kana, fold_name, fold_number, given_part
+from jbackupd.desk.restrictions import Restrictions, is_flagged
 from jbackupd.model.errors import FormatError, InvariantError, UsageError
 from jbackupd.model.texts import to_translate
 from jbackupd.model.wareki import parse_day
@@ -32,7 +33,6 @@ _BATCH_ROWS = 2000
 _PROOF_VALUES = 2000
 """Values of a column after which it is known not to be 個人番号: chance gives one in nine the right digit."""
 _PROOF_VALUES_MIN = 3
-_UNRESTRICTED = frozenset({"", "0", "00", "無", "なし", "無し", "非該当", "対象外", "false", "no"})
 _STATES = {
     "住民": "1", "現存": "1", "転出": "2", "死亡": "3", "消除": "9", "01": "1", "02": "2", "03": "3", "09": "9",
 }
@@ -62,7 +62,7 @@ class LoadReport:
 
 def load_extract(
     source: BinaryIO, *, mapping: ColumnMap, database: str, as_of: datetime, loaded_from: str,
-    restrictions_as_of: datetime | None = None,
+    restrictions_as_of: datetime | None = None, restrictions: Restrictions | None = None,
 ) -> LoadReport:
     """Build a desk database from a resident extract; blocking, in bounded memory.
 
@@ -73,6 +73,7 @@ def load_extract(
         as_of: The moment that the data shows, aware.
         loaded_from: Where it came from, for people.
         restrictions_as_of: The moment that the flags of 支援措置 show, if it is another one than the data's.
+        restrictions: A table of its own of who is under 支援措置. Its moment counts then; a flag of either holds.
 
     Raises:
         RefusedError: A column holds 個人番号, or is neither mapped nor ignored.
@@ -90,13 +91,20 @@ def load_extract(
     headers = _next_row(reader, lines) or []
     lines.headers = headers
     _check_header_line(headers, mapping)
-    layout = _Layout(headers, mapping.resolve(headers))
+    layout = _Layout(headers, mapping.resolve(headers), restrictions)
     has_flags = Field.RESTRICTED in layout.positions
     flags_as_of = (restrictions_as_of or as_of) if has_flags else None
-    facts = Facts(as_of, loaded_from, flags_as_of, rows=0)
+    if restrictions is not None:
+        flags_as_of = restrictions.as_of
+
+    def facts() -> Facts:
+        # A table that knows nobody of these residents is another municipality's, or has other numbers.
+        foreign = restrictions is not None and not (restrictions.numbers is not None and layout.listed)
+        return Facts(as_of, loaded_from, flags_as_of, rows=0, restrictions_unreadable=foreign)
+
     count = build_database(database, layout.rows(_residents(reader, lines, len(headers))), facts)
     return LoadReport(
-        count, layout.restricted, facts.restrictions_trusted, layout.unclear_births,
+        count, layout.restricted, facts().restrictions_trusted, layout.unclear_births,
         tuple(header for header in headers if header in mapping.ignore), as_of, time.perf_counter() - begun,
     )
 
@@ -181,12 +189,16 @@ def _checked_rows(reader: Iterator[list[str]], lines: _Lines, width: int) -> Ite
 class _Layout:
     """Turns the extract's rows into the database's, and counts on the way."""
 
-    def __init__(self, headers: Sequence[str], positions: dict[Field, int]) -> None:
+    def __init__(
+        self, headers: Sequence[str], positions: dict[Field, int], restrictions: Restrictions | None
+    ) -> None:
         self.positions = positions
+        self._restricted = (restrictions.numbers if restrictions else None) or frozenset()
         self._take = itemgetter(*(positions.get(field, -1) for field in Field))
         self._headers = headers
         self._watch = {index: [0, 0] for index in range(len(headers))}
         self.restricted = 0
+        self.listed = 0
         self.unclear_births = 0
 
     def rows(self, rows: Iterator[list[str]]) -> Iterator[Row]:
@@ -218,24 +230,30 @@ class _Layout:
         row.append("")  # what fields without a column hold
         (
             number, household, name, kana, birth, sex, state, address, town, lot, building, relation, position,
-            domicile, head, flag,
+            domicile, head, ward, shelter, support, flag,
         ) = self._take(row)
-        birth_key = _birth_key(birth)
-        restricted = flag.strip().lower() not in _UNRESTRICTED
+        birth_key, number_key = _birth_key(birth), fold_number(number)
+        name_key, kana_key = fold_name(name), fold_kana(kana)
+        listed = number_key in self._restricted
+        restricted = is_flagged(flag) or listed
+        self.listed += listed
         self.restricted += restricted
         self.unclear_births += bool(birth.strip()) and not birth_key
         return (
-            number, fold_number(number), household, fold_number(household) if household else "",
-            name, fold_name(name), _fold_given_name(given_part(name)),
-            kana, fold_kana(kana), _fold_given_kana(given_part(kana)),
+            number, number_key, household, fold_number(household) if household else "",
+            name, name_key, len(name_key) - len(_fold_given_name(given_part(name))),
+            kana, kana_key, len(kana_key) - len(_fold_given_kana(given_part(kana))),
+            " ".join((_fold_place(address), fold_address(town + lot), _fold_place(building))),
             birth, birth_key, sex, _STATES.get(state.strip(), state.strip()), address, town, lot, building, relation,
-            int(position) if position.isascii() and position.isdigit() else None, domicile, head, restricted,
+            int(position) if position.isascii() and position.isdigit() else None, domicile, head,
+            ward.strip(), shelter.strip(), is_flagged(support), restricted,
         )
 
 
-# Given names repeat, family names in front of them do not.
+# Given names and places repeat, family names in front of given names do not.
 _fold_given_name = lru_cache(maxsize=1 << 15)(fold_name)
 _fold_given_kana = lru_cache(maxsize=1 << 15)(fold_kana)
+_fold_place = lru_cache(maxsize=1 << 12)(fold_address)
 
 
 @lru_cache(maxsize=1 << 15)

@@ -33,6 +33,9 @@ class Field(Enum):
     POSITION = "記載順位"
     DOMICILE = "本籍"
     HEAD = "筆頭者"
+    WARD = "行政区"
+    SHELTER = "避難所"
+    SUPPORT = "避難行動要支援者"
     RESTRICTED = "支援措置"
 
 

@@ -1,4 +1,4 @@
-"""Names made comparable for searching. What is stored and shown is never folded."""
+"""Names and addresses made comparable for searching. What is stored and shown is never folded."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ _SOUNDS = str.maketrans({"ヂ": "ジ", "ヅ": "ズ", "ヲ": "オ", "ヰ": "イ",
 _LONG = re.compile("[ー‐-―−ｰ~〜-]")
 _SEPARATORS = re.compile(r"[\s・･.,'’\-]+")
 _VARIATION_SELECTORS = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+# 番町 is a name. Long marks of kana stand before no number.
+_BETWEEN_NUMBERS = re.compile("(?<=[0-9])(?:丁目|番地ノ?|番(?!町)|号室?|ノ|[ー‐-―−-])+")
+_NUMERALS = re.compile("(?<=番地ノ)[〇一二三四五六七八九十百]+|[〇一二三四五六七八九十百]+(?=丁目|番地|番(?!町)|号)")
+_DIGITS = "〇一二三四五六七八九"
+_PLACES = {"十": 10, "百": 100}
 _TO_KATAKANA = {code: code + 0x60 for code in (*range(0x3041, 0x3097), 0x309D, 0x309E)}
 _KANA = re.compile(r"[ァ-ヺヽヾー]+")
 
@@ -45,6 +50,31 @@ def fold_name(text: str) -> str:
     """Return a name for comparing: one form per character, no variation selectors, no blanks, small letters."""
     plain = unicodedata.normalize("NFKC", _VARIATION_SELECTORS.sub("", text)).translate(_FIRST_FORM)
     return _SEPARATORS.sub("", plain).casefold()
+
+
+def fold_address(text: str) -> str:
+    """Return an address for comparing: 本町一丁目２番３号, 本町1丁目2-3 and 本町１−２−３ are all 本町1-2-3.
+
+    Kana are katakana, numerals before 丁目, 番 and 号 are digits, and what stands between numbers is one hyphen.
+    """
+    plain = unicodedata.normalize("NFKC", _VARIATION_SELECTORS.sub("", text)).translate(_TO_KATAKANA)
+    plain = re.sub(r"\s+", "", plain).translate(_FIRST_FORM).casefold().replace("大字", "")
+    plain = _NUMERALS.sub(lambda match: str(_numeral(match[0])), plain)
+    plain = _BETWEEN_NUMBERS.sub("-", plain)
+    return re.sub("(?<=[0-9])-+(?![0-9])", "", plain)
+
+
+def _numeral(text: str) -> int:
+    """Return the number of kanji numerals below 1,000: 十二, 二十, 百五, 一〇三."""
+    if not set(text) & {"十", "百"}:
+        return int("".join(str(_DIGITS.index(char)) for char in text))
+    total = digit = 0
+    for char in text:
+        if char in _PLACES:
+            total, digit = total + (digit or 1) * _PLACES[char], 0
+        else:
+            digit = _DIGITS.index(char)
+    return total + digit
 
 
 def given_part(text: str) -> str:

@@ -19,7 +19,9 @@ from jbackupd.desk.web import Web, client_of
 from jbackupd.format.intakekinds import SPECS, About, Kind
 from jbackupd.model.errors import UsageError
 
-RESULTS_MAX = 100
+RESULTS_MAX = 50
+"""Persons on a page of results."""
+PAGES_MAX = 1_000_000
 PERSON_SPECS = tuple(spec for spec in SPECS.values() if spec.about is not About.NEW and spec.kind is not Kind.SAFETY)
 """Forms that begin at a resident's page."""
 
@@ -35,7 +37,9 @@ class LookUpPages:
         signed = self._web.signed_in
         return [
             Route("/", signed(self.home)), Route("/search", self.search, methods=["POST"]),
-            Route("/results/{handle}", signed(self.results)), Route("/person/{handle}", signed(self.person)),
+            Route("/results/{handle}", signed(self.results)),
+            Route("/results/{handle}/{page:int}", signed(self.results)),
+            Route("/person/{handle}", signed(self.person)),
         ]
 
     async def home(self, request: Request, session: Session) -> Response:
@@ -57,17 +61,21 @@ class LookUpPages:
         return self._web.to(f"/results/{session.remember_search(query)}")
 
     async def results(self, request: Request, session: Session) -> Response:
-        """GET /results/HANDLE."""
+        """GET /results/HANDLE and, from the second page on, /results/HANDLE/PAGE."""
+        page = min(max(request.path_params.get("page", 1), 1), PAGES_MAX)
         query = session.searches.get(request.path_params["handle"])
         if query is None:
             return self._web.to("/")
-        found = await asyncio.to_thread(self._web.residents.search, query, limit=RESULTS_MAX)
+        before = (page - 1) * RESULTS_MAX
+        found = await asyncio.to_thread(self._web.residents.search, query, limit=RESULTS_MAX, skip=before)
         await self._web.recorded(
             self._web.settings.audit.searched, session.account, client_of(request), query, len(found.residents)
         )
         rows = [(session.person_handle(resident.id), resident) for resident in found.residents]
         return self._web.page(
-            request, "results.html", session, typed=query.typed, found=found, rows=rows, **await self._received()
+            request, "results.html", session, typed=query.typed, found=found, rows=rows, number=page,
+            pages=max(1, -(-found.total // RESULTS_MAX)), first=before + 1,
+            base=f"/results/{request.path_params['handle']}", **await self._received(),
         )
 
     async def person(self, request: Request, session: Session) -> Response:

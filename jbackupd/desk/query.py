@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from dataclasses import dataclass
-from datetime import date
 from enum import Enum
 
-from jbackupd.desk.folding import fold_kana, fold_name, fold_number, is_kana
+from jbackupd.desk.days import days_of
+from jbackupd.desk.folding import fold_address, fold_kana, fold_name, fold_number, is_kana
 from jbackupd.model.errors import UsageError
 from jbackupd.model.wareki import parse_day
 
 WORDS_MAX = 6
 TYPED_CHARACTERS_MAX = 100
+DIGITS_MIN = 4
+"""So many digits may be a part of a number; fewer are in every third number."""
+_LIKE_A_DATE = re.compile(
+    r"(?:(?:西暦)?\d{4}|(?:明治?|大正?|昭和?|平成?|令和?|[MTSHR])(?:\d{1,2}|元))[年./-]\d{1,2}[月./-]\d{1,2}日?",
+    re.IGNORECASE,
+)
 
 
 class Kind(Enum):
@@ -23,6 +30,8 @@ class Kind(Enum):
     BIRTH = "birth"
     KANA = "kana"
     NAME = "name"
+    PART = "number-part"
+    ADDRESS = "address"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,59 +66,58 @@ class Query:
 
 
 def understand(typed: str) -> Query:
-    """Read a search: kana, kanji, numbers and birth dates, several words separated by blanks.
+    """Read a search: kana, kanji, numbers, addresses, birth dates and parts of them, several words separated by blanks.
 
     Raises:
         UsageError: Nothing was typed, too much, or a word is neither a name nor a date nor a number.
     """
     words = unicodedata.normalize("NFKC", typed).split() if len(typed) <= TYPED_CHARACTERS_MAX else []
     if not typed.strip():
-        raise UsageError("nothing to search for", "type a name in kana or kanji, a birth date or a number")
+        raise UsageError("nothing to search for", "type a name in kana or kanji, a birth date, a number or an address")
     if not 1 <= len(words) <= WORDS_MAX:
-        raise UsageError("the search is too long", "type a name and a birth date, nothing more")
+        raise UsageError("the search is too long", "type a name, a birth date or an address, nothing more")
     # Names keep their exact code points: they are folded from what was typed, not from its normal form.
     exact = typed.split()
     pairs = zip(words, exact if len(exact) == len(words) else words, strict=True)
-    return Query(typed.strip(), tuple(_meanings(word, original) for word, original in pairs))
+    return Query(typed.strip(), tuple(
+        _meanings(word, original, alone=len(words) == 1) for word, original in pairs
+    ))
 
 
-def _meanings(word: str, original: str) -> tuple[Meaning, ...]:
+def _meanings(word: str, original: str, *, alone: bool) -> tuple[Meaning, ...]:
     if word.isdigit():
-        return _digits(word)
-    birth = _birth(word)
-    if birth is not None:
-        return (Meaning(Kind.BIRTH, birth.isoformat()),)
+        return _digits(word, alone=alone)
+    address = fold_address(original)
+    lies = (Meaning(Kind.ADDRESS, address),) if len(address) > 1 else ()
+    days = days_of(word)
+    if days is not None:
+        # 1200-3 may be a lot, and 1993-01 too.
+        return (Meaning(Kind.BIRTH, str(days)), *(lies if word[0].isdigit() and "-" in word else ()))
     if is_kana(word):
         # Some names are written in kana: the name itself is compared as well.
-        return (Meaning(Kind.KANA, fold_kana(word)), Meaning(Kind.NAME, fold_name(original)))
-    if looks_like_date(word):
+        return (Meaning(Kind.KANA, fold_kana(word)), Meaning(Kind.NAME, fold_name(original)), *lies)
+    if _LIKE_A_DATE.fullmatch(word):
         parse_day(word)  # says what is wrong with it
     folded = fold_name(original)
-    if not any(char.isalpha() or unicodedata.category(char) == "Co" for char in folded):
-        raise UsageError(
-            "{word!r} is neither a name nor a date nor a number",
-            "type a name in kana or kanji, a birth date or a number", word=original[:40],
-        )
-    return (Meaning(Kind.NAME, folded),)
+    if any(char.isalpha() or unicodedata.category(char) == "Co" for char in folded):
+        return (Meaning(Kind.NAME, folded), *lies)
+    if any(char.isdigit() for char in address) and lies:
+        return lies
+    raise UsageError(
+        "{word!r} is neither a name nor a date nor a number nor an address",
+        "type a name in kana or kanji, a birth date, a number or an address", word=original[:40],
+    )
 
 
-def _digits(word: str) -> tuple[Meaning, ...]:
+def _digits(word: str, *, alone: bool) -> tuple[Meaning, ...]:
     number = fold_number(word)
     meanings = [Meaning(Kind.NUMBER, number), Meaning(Kind.HOUSEHOLD, number)]
-    birth = _birth(word)
-    if birth is not None:
-        meanings.insert(0, Meaning(Kind.BIRTH, birth.isoformat()))
+    days = days_of(word)
+    if days is not None:
+        meanings.insert(0, Meaning(Kind.BIRTH, str(days)))
+    if len(number) >= DIGITS_MIN:
+        meanings.append(Meaning(Kind.PART, number))
+    elif not alone:
+        # Beside a name or a street it may be a house number; alone it would be half of the town.
+        meanings.append(Meaning(Kind.ADDRESS, number))
     return tuple(meanings)
-
-
-def _birth(word: str) -> date | None:
-    try:
-        return parse_day(word)
-    except UsageError:
-        return None
-
-
-def looks_like_date(word: str) -> bool:
-    """Tell whether a word that is no date was meant as one: digits with marks, or an era with digits."""
-    digits = sum(char.isdigit() for char in word)
-    return digits >= 3 and any(mark in word for mark in "年月日./-") and word[-1] in "日0123456789"

@@ -10,7 +10,8 @@ from jbackupd.desk.fields import ColumnMap, Field
 from jbackupd.desk.residents import Residents
 
 AS_OF = datetime(2026, 11, 22, 19, 10, tzinfo=UTC)
-HEADERS = [field.value for field in Field if field is not Field.ADDRESS]
+LEFT_OUT = (Field.ADDRESS, Field.WARD, Field.SHELTER, Field.SUPPORT)
+HEADERS = [field.value for field in Field if field not in LEFT_OUT]
 PEOPLE = [
     "00012345,H1,佐藤　花子,サトウ　ハナコ,1993-01-01,2,1,本町,1番2号,,妻,2,伊万里市本町1,佐藤　一郎,0",
     "00012344,H1,佐藤　一郎,サトウ　イチロウ,3600305,1,1,本町,1番2号,,世帯主,1,伊万里市本町1,佐藤　一郎,0",

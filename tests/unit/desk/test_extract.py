@@ -7,12 +7,11 @@ from datetime import timedelta
 
 import pytest
 
-from jbackupd.desk.fields import ColumnMap, Field, is_personal_number, is_personal_number_header
+from jbackupd.desk.fields import ColumnMap, is_personal_number, is_personal_number_header
 from jbackupd.desk.query import understand
 from jbackupd.desk.residents import Residents
 from jbackupd.model.errors import ConfigError, DamageError, FormatError, NotFoundError, RefusedError
 
-HEADERS = [field.value for field in Field if field is not Field.ADDRESS]
 SMALL = {"番号": "宛名番号", "名": "氏名"}
 
 
