@@ -1,10 +1,11 @@
-"""The desk as an application: groups of pages (sign_in, lookup, intake_pages) over what they share (web)."""
+"""The desk as an application: groups of pages (sign_in, lookup, intake) over what they share (web)."""
 
 from __future__ import annotations
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 
+from jbackupd.desk.intake_forms import IntakeForms
 from jbackupd.desk.intake_pages import IntakePages
 from jbackupd.desk.lookup_pages import RESULTS_MAX, LookUpPages
 from jbackupd.desk.sign_in_pages import SignInPages
@@ -30,6 +31,7 @@ def create_app(settings: DeskSettings) -> Starlette:
     sign_in = SignInPages(web)
     routes = [*sign_in.routes(), *LookUpPages(web).routes()]
     if settings.book is not None:
-        routes += IntakePages(web, settings.book).routes()
+        pages = IntakePages(web, settings.book)
+        routes += [*pages.routes(), *IntakeForms(web, settings.book, pages).routes()]
     handlers = dict.fromkeys((JbackupdError, HTTPException, Exception), sign_in.on_error)
     return Starlette(routes=routes, exception_handlers=handlers)
