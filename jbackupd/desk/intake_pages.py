@@ -49,8 +49,8 @@ class IntakePages(Receptions):
     async def _list(self, request: Request, session: Session, *, whole: bool) -> Response:
         items = await asyncio.to_thread(self._book.items)
         shown = [item for item in reversed(items) if whole or day_of(item.first.at) == self._today()]
-        listed = min(len(shown), LISTED_MAX)
-        await self._recorded(self._audit.listed_intake, request, session, page="all" if whole else "today", entries=listed)
+        page, listed = "all" if whole else "today", min(len(shown), LISTED_MAX)
+        await self._recorded(self._audit.listed_intake, request, session, page=page, entries=listed)
         counts = Counter(item.first.kind for item in shown if item.cancelled is None)
         return self._web.page(
             request, "intake-list.html", session, whole=whole,
