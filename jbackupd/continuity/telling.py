@@ -41,11 +41,13 @@ def event_text(entry: Document) -> str:
         "omit": _("not in this mode"), "undo": _("is undone"), "undone": _("undone"), "stick": _("could not be undone"),
         "answer": _("a person answers: {choice} ({by})"), "commit": _("the commit ({by})"),
         "rollback": _("everything is undone ({by}): {reason}"), "notice": _("notice: {text}"),
-        "waiting": _("waits: {reason}"),
+        "waiting": _("waits: {reason}"), "damage": _("cannot be read: {path}: {reason}"),
+        "whole": _("all of {point} is there"), "not-whole": _("something of {point} could not be brought"),
+        "unmounted": _("the mount of {point} has ended by itself; resume the run"),
         "clean": _("what it laid out is being removed"), "cleaned": _("what it laid out is removed"),
     }
     word = words[entry["event"]]
-    if entry["event"] in ("answer", "commit", "rollback", "notice", "waiting"):
+    if "{" in word:
         word = word.format(**{**entry, "by": entry.get("by") or _("by the plan itself")})
     return f"{entry['step']}: {word}" if "step" in entry else word
 

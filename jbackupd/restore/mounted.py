@@ -32,7 +32,8 @@ class Mounted:
         name: Shown in the list of mounts.
         writable: Whether anything may be changed.
         fill: Whether the rest is brought in the background.
-        hear: Told the events of the process, on a thread: "filled" with missing_bytes and problems, "ended".
+        hear: Told the events of the process, on a thread: "filled" with missing_bytes and problems; "ended" if it ended
+            before it was closed.
 
     Raises:
         StorageError: It cannot be mounted.
@@ -46,6 +47,7 @@ class Mounted:
         self.is_filled = False
         self._hear = hear
         self._ready = threading.Event()
+        self._closing = threading.Event()
         self._reason = ""
         ours, theirs = zip(*(socket.socketpair() for _ in range(SOCKETS)), strict=True)
         self._sockets: tuple[socket.socket, ...] = ours
@@ -77,6 +79,7 @@ class Mounted:
 
     def close(self) -> None:
         """Make everything durable, unmount, and let the process end. May be called twice."""
+        self._closing.set()
         if self._process.stdin is not None:
             with contextlib.suppress(OSError):
                 self._process.stdin.close()
@@ -102,7 +105,9 @@ class Mounted:
                     self._hear(said)
                 if said["event"] == "ready":
                     self._ready.set()
-        self._hear({"event": "ended", "code": self._process.wait()})
+        code = self._process.wait()
+        if self._ready.is_set() and not self._closing.is_set():
+            self._hear({"event": "ended", "code": code})
         self._ready.set()
 
 

@@ -77,7 +77,8 @@ class Mounting:
                 tell({"event": "damage", "point": stored.label, "path": path, "reason": str(error)})
 
             def hear(said: Mapping[str, Any]) -> None:
-                tell({**said, "event": f"mount-{said['event']}", "point": stored.label})
+                kinds = {"filled": "not-whole" if said.get("problems") else "whole", "ended": "unmounted"}
+                tell({"event": kinds[said["event"]], "point": stored.label})
 
             mounted = kept.enter_context(contextlib.closing(Mounted(
                 upper, folder, PointContents(view, report), name=stored.label, writable=step.writable, fill=step.fill,
