@@ -41,9 +41,15 @@ class AskedContents:
     """
 
     def __init__(self, sockets: list[socket.socket]) -> None:
+        self._sockets = sockets
         self._free: queue.SimpleQueue[socket.socket] = queue.SimpleQueue()
         for one in sockets:
             self._free.put(one)
+
+    def close(self) -> None:
+        """Close the sockets."""
+        for one in self._sockets:
+            one.close()
 
     def read(self, number: int, offset: int, length: int) -> bytes:
         """Return bytes of a file.
@@ -122,7 +128,7 @@ def main(arguments: list[str]) -> int:
     fill = Fill(contents, _filled)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        with contextlib.closing(Overlay(upper, fill, fill.touched)) as overlay:
+        with contextlib.closing(contents), contextlib.closing(Overlay(upper, fill, fill.touched)) as overlay:
             if filling == "fill":
                 fill.start(overlay.lazy)
             try:
