@@ -108,7 +108,8 @@ def main() -> int:
         say({"event": "refused", **failure(error)})
         return 1
     say({"event": "report", "document": document, "counts": counted(order, document)})
-    return 0
+    sys.stdout.buffer.flush()
+    os._exit(0)
 
 
 async def rehearse(order: Order) -> dict[str, Any]:
@@ -152,6 +153,8 @@ def hear(recoveries: Recoveries, name: str, order: Order) -> None:
         for line in sys.stdin.buffer:
             word = msgspec.json.decode(line, type=Word)
             asyncio.run_coroutine_threadsafe(speak(recoveries, name, word, order.by), loop)
+        # Nobody is there any more: whoever started the drill was killed. All that it started ends with this process.
+        os._exit(1)
 
     threading.Thread(target=read, name="words", daemon=True).start()
 

@@ -115,7 +115,7 @@ class Drills:
         )
         folder = posixpath.join(FOLDER, begun.name)
         self._files.make_folder(posixpath.join(folder, _WORK))
-        with _held(posixpath.join(self._files.root, folder, _LOCK)):
+        with _held(posixpath.join(self._files.root, folder, _LOCK)) as lock:
             self._write(begun.name, _BEGUN, msgspec.json.encode(begun))
             order = Order(
                 self._config, posixpath.join(self._files.root, folder, _WORK), text, list(shares), by, agree
@@ -123,7 +123,7 @@ class Drills:
             try:
                 # The real vault is read: nothing of it may be removed meanwhile.
                 with reading(self._files.root, plan.tenant):
-                    heard = _watched(order, tell, answers)
+                    heard = _watched(order, lock, tell, answers)
             except BaseException:
                 self._end(begun, _Heard(problems=["the drill was broken off"]), broken=True)
                 raise
@@ -206,11 +206,11 @@ class Drills:
 
 
 def _watched(
-    order: Order, tell: Callable[[News], None], answers: Callable[[Callable[[Word], None]], None]
+    order: Order, lock: int, tell: Callable[[News], None], answers: Callable[[Callable[[Word], None]], None]
 ) -> _Heard:
     """Run the child to its end and take in what it says."""
     heard = _Heard()
-    with _child() as child:
+    with _child(lock) as child:
         assert child.stdin is not None and child.stdout is not None
         child.stdin.write(msgspec.json.encode(order) + b"\n")
         child.stdin.flush()
@@ -260,8 +260,12 @@ def _take(event: News, heard: _Heard, tell: Callable[[News], None]) -> None:
 
 
 @contextlib.contextmanager
-def _child() -> Iterator[subprocess.Popen[bytes]]:
-    """Start the child in namespaces of its own; it and all that it started end with this process."""
+def _child(lock: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Start the child in namespaces of its own; it and all that it started end with this process.
+
+    Args:
+        lock: The drill's lock: the child holds it too, so that nobody cleans up while it still ends.
+    """
     unshare = shutil.which("unshare")
     if unshare is None:
         raise RefusedError("there is no unshare here, which makes the drill's namespaces", "install util-linux")
@@ -269,7 +273,7 @@ def _child() -> Iterator[subprocess.Popen[bytes]]:
     child = subprocess.Popen(
         [unshare, *mapped, "--net", "--ipc", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
          sys.executable, "-m", "jbackupd.service.drillchild"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, close_fds=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, pass_fds=(lock,),
     )
     try:
         yield child
@@ -284,7 +288,7 @@ def _child() -> Iterator[subprocess.Popen[bytes]]:
 
 
 @contextlib.contextmanager
-def _held(path: str) -> Iterator[None]:
+def _held(path: str) -> Iterator[int]:
     """Hold a drill's lock.
 
     Raises:
@@ -293,7 +297,7 @@ def _held(path: str) -> Iterator[None]:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 
