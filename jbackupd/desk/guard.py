@@ -20,8 +20,8 @@ _LOCAL_PATH = re.compile(r"/[A-Za-z0-9/_-]{0,80}")
 SAFE_HEADERS = {
     # No script, no frame, nothing from elsewhere: a page is one document and one style sheet.
     "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; "
-        "frame-ancestors 'none'"
+        "default-src 'none'; style-src 'self'; img-src 'self'; font-src 'self'; form-action 'self'; "
+        "base-uri 'none'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",

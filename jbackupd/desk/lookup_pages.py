@@ -12,7 +12,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from jbackupd.continuity.intake import NO_MARKS, Marks
-from jbackupd.desk.guard import check_token, read_form
+from jbackupd.desk.gaiji import FONT_PATH, STYLE, STYLE_PATH
+from jbackupd.desk.guard import SAFE_HEADERS, check_token, read_form
 from jbackupd.desk.query import understand
 from jbackupd.desk.sessions import Session
 from jbackupd.desk.web import Web, client_of
@@ -22,6 +23,7 @@ from jbackupd.model.errors import UsageError
 RESULTS_MAX = 50
 """Persons on a page of results."""
 PAGES_MAX = 1_000_000
+_KEPT = {**SAFE_HEADERS, "Cache-Control": "max-age=3600"}
 PERSON_SPECS = tuple(spec for spec in SPECS.values() if spec.about is not About.NEW and spec.kind is not Kind.SAFETY)
 """Forms that begin at a resident's page."""
 
@@ -40,6 +42,7 @@ class LookUpPages:
             Route("/results/{handle}", signed(self.results)),
             Route("/results/{handle}/{page:int}", signed(self.results)),
             Route("/person/{handle}", signed(self.person)),
+            *([Route(FONT_PATH, self.font), Route(STYLE_PATH, self.font_style)] if self._web.settings.font else []),
         ]
 
     async def home(self, request: Request, session: Session) -> Response:
@@ -95,6 +98,16 @@ class LookUpPages:
             nonce=secrets.token_urlsafe(18), person_specs=PERSON_SPECS, safety=SPECS[Kind.SAFETY],
             **await self._received(),
         )
+
+    async def font(self, request: Request) -> Response:
+        """GET /static/gaiji-font: nothing personal, asked for by style sheets."""
+        font = self._web.settings.font
+        assert font is not None
+        return Response(font.data, media_type=font.media_type, headers=_KEPT)
+
+    async def font_style(self, request: Request) -> Response:
+        """GET /static/gaiji.css."""
+        return Response(STYLE, media_type="text/css", headers=_KEPT)
 
     async def _received(self) -> Mapping[str, Any]:
         """Return what pages need to show what was received about residents."""

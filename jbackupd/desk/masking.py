@@ -27,13 +27,15 @@ class Shown:
 
     Attributes:
         address: Address lines; empty if masked.
-        domicile: 本籍, which leads to addresses as well; empty if masked.
+        domicile: 本籍, which leads to addresses as well; empty if masked, as are ward and shelter.
     """
 
     resident: Resident
     mask: Mask
     address: tuple[str, ...]
     domicile: str
+    ward: str = ""
+    shelter: str = ""
 
 
 def show(resident: Resident, facts: Facts) -> Shown:
@@ -42,7 +44,8 @@ def show(resident: Resident, facts: Facts) -> Shown:
     if mask is not Mask.NONE:
         return Shown(resident, mask, (), "")
     lines = (resident.address, resident.town + resident.lot, resident.building)
-    return Shown(resident, mask, tuple(line for line in lines if line), resident.domicile)
+    address = tuple(line for line in lines if line)
+    return Shown(resident, mask, address, resident.domicile, resident.ward, resident.shelter)
 
 
 def mask_of(resident: Resident, facts: Facts) -> Mask:

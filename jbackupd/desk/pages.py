@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
 
-from jbackupd.desk.database import Facts
+from jbackupd.desk.database import Distrust, Facts
+from jbackupd.desk.gaiji import STYLE_PATH, Font, mark_gaiji
 from jbackupd.desk.intake_texts import INTAKE_FILTERS
 from jbackupd.desk.masking import Mask, show
 from jbackupd.desk.residents import Resident
@@ -46,17 +45,22 @@ class Frame:
 
 
 class Pages:
-    """Renders templates; may be used from several threads."""
+    """Renders templates; may be used from several threads.
 
-    def __init__(self) -> None:
+    Args:
+        font: Has shapes for characters that screens lack.
+    """
+
+    def __init__(self, font: Font | None = None) -> None:
         self._environment = Environment(
             loader=PackageLoader("jbackupd.desk"), autoescape=True, undefined=StrictUndefined,
             trim_blocks=True, lstrip_blocks=True,
         )
         self._environment.globals.update(_=_, counted=counted, BANNER=BANNER, AS_OF=AS_OF, Mask=Mask)
+        self._environment.globals.update(Distrust=Distrust, gaiji_style=STYLE_PATH if font else "")
         self._environment.filters.update(
-            moment=show_moment, birth=birth_text, sex=sex_text, state=state_text, gaiji=mark_gaiji,
-            **INTAKE_FILTERS,
+            moment=show_moment, birth=birth_text, sex=sex_text, state=state_text,
+            gaiji=lambda text: mark_gaiji(text, font), **INTAKE_FILTERS,
         )
 
     def render(self, template: str, frame: Frame, values: Mapping[str, Any]) -> str:
@@ -96,12 +100,3 @@ def state_text(code: str) -> str:
     return {
         "1": _("resident"), "2": _("moved away"), "3": _("dead"), "9": _("deleted"), "": _("state unknown"),
     }.get(code, code)
-
-
-def mark_gaiji(text: str) -> Markup:
-    """Return a text in which private characters (外字) are marked: the screen may lack their shape."""
-    return Markup("").join(
-        Markup('<span class="gaiji" title="外字 U+{code}">{char}</span>').format(code=f"{ord(char):04X}", char=char)
-        if unicodedata.category(char) == "Co" else escape(char)
-        for char in text
-    )

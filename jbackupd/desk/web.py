@@ -13,6 +13,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from jbackupd.desk.accounts import Accounts
 from jbackupd.desk.audit import DeskAudit
+from jbackupd.desk.gaiji import Font
 from jbackupd.desk.guard import SAFE_HEADERS, local_path
 from jbackupd.desk.intake import Book
 from jbackupd.desk.pages import Frame, Pages
@@ -47,6 +48,7 @@ class DeskSettings:
         title: The municipality's name.
         language: Language of the pages until a clerk chooses another.
         secure: Whether it is reached by https only, so that cookies never travel in clear.
+        font: Has shapes for 外字; served to the browsers.
         book: Where receptions are written; without it the desk only looks residents up.
         may: Tells whether an account has a right.
     """
@@ -59,6 +61,7 @@ class DeskSettings:
     secure: bool = False
     clock: Clock = field(default_factory=SystemClock)
     book: Book | None = None
+    font: Font | None = None
     may: Callable[[str, Right], bool] = lambda _account, _right: True
 
 
@@ -69,7 +72,7 @@ class Web:
         self.settings = settings
         self.residents = Residents(settings.database)
         self.sessions = Sessions(settings.clock)
-        self._pages = Pages()
+        self._pages = Pages(settings.font)
 
     def session(self, request: Request) -> Session | None:
         """Return who is signed in; None if nobody is."""

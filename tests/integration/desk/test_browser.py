@@ -37,7 +37,7 @@ def sign_in(page):
 
 def type_into_the_box(page, words):
     """Type without touching the box: the page has put the focus there, as soon as it is drawn."""
-    expect(page.get_by_label("氏名・生年月日・番号")).to_be_focused()
+    expect(page.get_by_label("氏名・生年月日・住所・番号")).to_be_focused()
     page.keyboard.type(words)
     page.keyboard.press("Enter")
 
@@ -55,7 +55,7 @@ def test_a_clerk_finds_a_resident_with_the_keyboard_alone(page, desk):
 
 def test_going_back_and_reloading_works_without_questions(page, desk):
     sign_in(page)
-    page.get_by_label("氏名・生年月日・番号").fill("さ")
+    page.get_by_label("氏名・生年月日・住所・番号").fill("さ")
     page.get_by_role("button", name="検索").click()
     results = page.url
     page.locator("table.list a").first.click()
