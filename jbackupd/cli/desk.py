@@ -38,21 +38,33 @@ desk.add_command(journal)
 @click.option("--map", "map_file", required=True, metavar="FILE", help=_("column map (TOML)"))
 @click.option("--as-of", required=True, metavar="TIME", help=_("the moment that the data shows, with its offset"))
 @click.option("--from", "loaded_from", metavar="TEXT", help=_("where the data came from; default: the file's name"))
+@click.option("--restrictions", type=click.Path(exists=True, dir_okay=False), help=_("table of support measures (CSV)"))
+@click.option("--restrictions-as-of", metavar="TIME", help=_("the moment that the table shows, with its offset"))
 @pass_frame
-def load(frame: Frame, extract: str, map_file: str, as_of: str, loaded_from: str | None) -> None:
+def load(
+    frame: Frame, extract: str, map_file: str, as_of: str, loaded_from: str | None, restrictions: str | None,
+    restrictions_as_of: str | None,
+) -> None:
     """Build the desk's data anew."""
     import os
 
     from jbackupd.desk.extract import load_extract
     from jbackupd.desk.mapfile import load_map
+    from jbackupd.desk.restrictions import read_restrictions
 
     moment = moment_of(as_of)
     mapping = load_map(map_file)
     database = os.path.join(frame.settings().site.state, DATA)
+    if (restrictions is None) != (restrictions_as_of is None):
+        raise UsageError("a table of support measures needs its moment", "give --restrictions and --restrictions-as-of")
+    table = None
+    if restrictions is not None and restrictions_as_of is not None:
+        with open(restrictions, "rb") as source:
+            table = read_restrictions(source, encoding=mapping.encoding, as_of=moment_of(restrictions_as_of))
     with open(extract, "rb") as source:
         report = load_extract(
             source, mapping=mapping, database=database, as_of=moment,
-            loaded_from=loaded_from or os.path.basename(extract),
+            loaded_from=loaded_from or os.path.basename(extract), restrictions=table,
         )
     document = {
         "rows": report.rows, "restricted": report.restricted, "restrictions_trusted": report.restrictions_trusted,
@@ -66,7 +78,9 @@ def load(frame: Frame, extract: str, map_file: str, as_of: str, loaded_from: str
         )
     ))
     if not report.restrictions_trusted:
-        frame.say(_("all addresses are masked: the extract has no flags of support measures"))
+        if table is not None and table.problem is not None:
+            frame.say(table.problem.render(_(table.problem.message)))
+        frame.say(_("all addresses are masked: flags of support measures are missing, unreadable or too old"))
 
 
 @desk.command("serve", help=_("Serve the desk until it is interrupted."))
@@ -74,15 +88,18 @@ def load(frame: Frame, extract: str, map_file: str, as_of: str, loaded_from: str
 @click.option("--certificate", metavar="FILE", help=_("PEM certificate chain; with it only https is spoken"))
 @click.option("--private-key", metavar="FILE", help=_("PEM key of the certificate"))
 @click.option("--tenant", metavar="TENANT", help=_("whose residents they are; needed unless there is one tenant"))
+@click.option("--font", metavar="FILE", help=_("TrueType or OpenType font with the shapes of 外字"))
 @pass_frame
 def serve(
-    frame: Frame, title: str | None, certificate: str | None, private_key: str | None, tenant: str | None
+    frame: Frame, title: str | None, certificate: str | None, private_key: str | None, tenant: str | None,
+    font: str | None,
 ) -> None:
     """Serve the loaded data."""
     import os
 
     from jbackupd.desk.app import DeskSettings
     from jbackupd.desk.audit import audit_folder, open_audit
+    from jbackupd.desk.gaiji import load_font
     from jbackupd.model.clock import SystemClock
     from jbackupd.service.intake import Books
     from jbackupd.service.intakeplaces import Place
@@ -104,7 +121,7 @@ def serve(
         audit = open_audit(files, audit_folder(owner), clock)
         desk_settings = DeskSettings(
             os.path.join(settings.site.state, DATA), audit, accounts, town, settings.language or language(),
-            secure=certificate is not None, clock=clock,
+            secure=certificate is not None, clock=clock, font=load_font(font) if font else None,
             book=Books(files, lambda: site_key, clock).of(owner, BY_HAND, town, audit),
         )
         asyncio.run(_serve(frame, desk_settings, certificate, private_key))

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import BinaryIO
 
-from jbackupd.desk.fields import ExtractEncoding
+from jbackupd.desk.fields import ExtractEncoding, Field
 from jbackupd.desk.folding import fold_number
 from jbackupd.model.errors import FormatError, JbackupdError
 
+NUMBER, FLAG = Field.NUMBER.value, Field.RESTRICTED.value
+ONE_NIGHT_SECONDS = 6 * 3600
+"""Files of one night's export lie closer together."""
 UNRESTRICTED = frozenset({"", "0", "00", "無", "なし", "無し", "非該当", "対象外", "false", "no"})
 TABLE_BYTES_MAX = 64 << 20
 """A million lines; a longer file is no such table."""
@@ -43,14 +46,12 @@ def is_flagged(value: str) -> bool:
 
 
 def read_restrictions(
-    source: BinaryIO, *, number: str, flag: str | None, encoding: ExtractEncoding, as_of: datetime
+    source: BinaryIO, *, encoding: ExtractEncoding, as_of: datetime
 ) -> Restrictions:
     """Read a table; one that cannot be read says so in what is returned.
 
     Args:
-        source: CSV with a header line.
-        number: The column of 宛名番号.
-        flag: The column of the flag; None if everybody in the table is under support measures.
+        source: CSV whose header line has 宛名番号 and 支援措置; other columns are not looked at.
         as_of: The moment that it shows, aware.
     """
     try:
@@ -58,7 +59,7 @@ def read_restrictions(
         if len(text) > TABLE_BYTES_MAX:
             raise FormatError("the table of support measures is too long", "give a table of numbers and flags")
         rows = csv.DictReader(io.StringIO(text.decode(encoding).removeprefix("\ufeff"), newline=""), strict=True)
-        return Restrictions(frozenset(_numbers(rows, number, flag)), as_of)
+        return Restrictions(frozenset(_numbers(rows)), as_of)
     except (OSError, ValueError, csv.Error) as error:
         problem = FormatError(
             "unable to read the table of support measures: {reason}", "give the right file and encoding",
@@ -69,20 +70,36 @@ def read_restrictions(
         return Restrictions(None, as_of, error)
 
 
-def _numbers(rows: csv.DictReader[str], number: str, flag: str | None) -> Iterator[str]:
-    for name in (number, *((flag,) if flag else ())):
-        if name not in (rows.fieldnames or ()):
+def no_table(as_of: datetime) -> Restrictions:
+    """Return what a table says that is not where it should be."""
+    problem = FormatError("there is no table of support measures", "give the right file")
+    return Restrictions(None, as_of, problem)
+
+
+def moment_of_table(as_of: datetime, *, table_written: float, extract_written: float) -> datetime:
+    """Return the moment that a table in a point shows: the point's, unless it was made long before the extract.
+
+    An export that stopped weeks ago leaves a file behind that each point takes along.
+
+    Args:
+        as_of: The point's.
+        table_written: When its file was written, seconds since 1970; the same for the extract's.
+    """
+    if extract_written - table_written <= ONE_NIGHT_SECONDS:
+        return as_of
+    return min(as_of, datetime.fromtimestamp(table_written, UTC))
+
+
+def _numbers(rows: csv.DictReader[str]) -> Iterator[str]:
+    for name in (NUMBER, FLAG):
+        if (rows.fieldnames or []).count(name) != 1:
             raise FormatError(
                 "the table of support measures has no column {column!r}", "give its columns as they are", column=name
             )
     for row in rows:
-        yield from _flagged(row, number, flag)
-
-
-def _flagged(row: Mapping[str | None, str | list[str] | None], number: str, flag: str | None) -> Iterator[str]:
-    value, said = row[number], row[flag] if flag else "1"
-    # A line that is too short or too long may lack or shift the flag: nobody knows whose.
-    if None in row or not isinstance(value, str) or not isinstance(said, str) or not value.strip():
-        raise FormatError("a line of the table of support measures is not whole", "give a whole table")
-    if is_flagged(said):
-        yield fold_number(value)
+        number, flag = row[NUMBER], row[FLAG]
+        # A line that is too short or too long may lack or shift the flag: nobody knows whose.
+        if None in row or None in row.values() or not number.strip():
+            raise FormatError("a line of the table of support measures is not whole", "give a whole table")
+        if is_flagged(flag):
+            yield fold_number(number)

@@ -10,20 +10,23 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, BinaryIO
 
 from starlette.applications import Starlette
 
 from jbackupd.desk.accounts import Account, Accounts, generate_password, load_accounts, save_accounts
 from jbackupd.desk.app import DeskSettings, create_app
 from jbackupd.desk.audit import DeskAudit
+from jbackupd.desk.database import is_current
 from jbackupd.desk.extract import load_extract
 from jbackupd.desk.fields import ColumnMap
+from jbackupd.desk.gaiji import load_font
 from jbackupd.desk.intake import Book
 from jbackupd.desk.probe import probe_desk
 from jbackupd.desk.residents import Residents
+from jbackupd.desk.restrictions import Restrictions, moment_of_table, no_table, read_restrictions
 from jbackupd.desk.server import DeskServer
-from jbackupd.model.errors import NotFoundError
+from jbackupd.model.errors import JbackupdError, NotFoundError
 from jbackupd.model.ids import TenantId
 from jbackupd.runtime.offload import settled
 from jbackupd.service.premises import Premises
@@ -162,6 +165,7 @@ class Counter:
             database=database, audit=audit, book=book,
             accounts=accounts.with_account(Account.make(CHECK_ACCOUNT, check_password)), title=step.title,
             language=self._premises.language, secure=step.certificate is not None, clock=self._premises.clock,
+            font=load_font(step.font) if step.font else None,
         ))
         return _Made(app, Residents(database), check_password, passwords_file, book if self._drill else None)
 
@@ -175,17 +179,13 @@ class Counter:
         return books.of(self._tenant, step.id, step.title, audit)
 
     def _load(self, step: DeskStep, restored: Restored, database: str) -> None:
-        if os.path.exists(database):
+        if is_current(database):
             return
-        beneath = Beneath(restored.folder)
-        try:
-            descriptor = beneath.open_file(os.fsencode(step.file))
-        finally:
-            beneath.close()
-        with open(descriptor, "rb") as extract:
+        with _opened(restored.folder, step.file) as extract:
             load_extract(
                 extract, database=database, as_of=restored.as_of, loaded_from=f"{restored.point}: {step.file}",
                 mapping=ColumnMap.parse(step.columns, ignore=step.ignore, encoding=step.encoding),
+                restrictions=_restrictions(step, restored, os.fstat(extract.fileno()).st_mtime),
             )
 
     def _accounts(self, step: DeskStep, folder: str) -> tuple[Accounts, str]:
@@ -198,6 +198,29 @@ class Counter:
             write_durably(files, passwords, text.encode(), temporary=passwords + ".new")
             save_accounts(files, path, Accounts(Account.make(name, drawn[name]) for name in drawn))
         return load_accounts(files, path), posixpath.join(files.root, passwords)
+
+
+def _opened(folder: str, path: str) -> BinaryIO:
+    beneath = Beneath(folder)
+    try:
+        return open(beneath.open_file(os.fsencode(path)), "rb")
+    finally:
+        beneath.close()
+
+
+def _restrictions(step: DeskStep, restored: Restored, extract_written: float) -> Restrictions | None:
+    """Return what the step's table of support measures says; one that cannot be read hides all addresses."""
+    if step.restrictions is None:
+        return None
+    try:
+        table = _opened(restored.folder, step.restrictions)
+    except JbackupdError:
+        return no_table(restored.as_of)
+    with table:
+        as_of = moment_of_table(
+            restored.as_of, table_written=os.fstat(table.fileno()).st_mtime, extract_written=extract_written
+        )
+        return read_restrictions(table, encoding=step.encoding, as_of=as_of)
 
 
 def _trusting(certificate: str | None) -> ssl.SSLContext | None:

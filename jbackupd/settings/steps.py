@@ -174,6 +174,10 @@ class DeskStep(AnyStep):
         description="Which column of the extract fills which field of the desk"
     )
     ignore: Many[Text] = Field(default=(), description="Columns that are known and left out")
+    restrictions: Text | None = Field(
+        default=None, description="Path in the point of the table of support measures: columns 宛名番号 and 支援措置"
+    )
+    font: WholePath | None = Field(default=None, description="TrueType or OpenType font with the shapes of 外字")
     title: Text = Field(description="The municipality's name, on every page")
     listen: At = Field(default=Address("127.0.0.1", 7480), description="Where the page is served")
     certificate: WholePath | None = Field(default=None, description="PEM certificate chain, for https")
