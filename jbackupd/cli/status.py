@@ -75,6 +75,8 @@ def _lines(zone: tzinfo, page: dict[str, Any]) -> Iterator[str]:
         yield from _retention_lines(vault)
     for vault in page.get("soundness", ()):
         yield from _soundness_lines(vault)
+    for plan in page.get("plans", ()):
+        yield from _plan_lines(zone, plan)
     for job in page["jobs"]:
         yield _job_line(job)
 
@@ -138,6 +140,21 @@ def _soundness_lines(vault: dict[str, Any]) -> Iterator[str]:
         yield _("{tenant}: it could not be verified: {reason}").format(
             tenant=vault["tenant"], reason=text_of(vault["error"])
         )
+
+
+def _plan_lines(zone: tzinfo, plan: dict[str, Any]) -> Iterator[str]:
+    from jbackupd.continuity.drill import Proof
+    from jbackupd.continuity.drilltelling import proof_words
+
+    proof = proof_words(Proof(plan["proof"]))
+    if plan["proved_at"] is not None:
+        proof += f" ({show_time(datetime.fromisoformat(plan['proved_at']), zone)})"
+    ready = _("could be run now") if plan["ready"] else _("COULD NOT BE RUN NOW")
+    yield _("plan {plan}: {proof}; {ready}").format(plan=plan["plan"] or plan["file"], proof=proof, ready=ready)
+    if plan["error"] is not None:
+        yield "    " + text_of(plan["error"])
+    for finding in plan["findings"]:
+        yield "    " + (f"{finding['step']}: " if finding["step"] else "") + finding["text"]
 
 
 def _peer_lines(peer: dict[str, Any]) -> Iterator[str]:

@@ -22,6 +22,7 @@ from jbackupd.model.clock import SystemClock
 from jbackupd.model.errors import JbackupdError, PeerError, UsageError
 from jbackupd.model.ids import DatasetId, SiteId, TenantId
 from jbackupd.model.texts import language
+from jbackupd.service.auditlogs import AuditLogs
 from jbackupd.service.continuityverbs import ContinuityVerbs
 from jbackupd.service.control import Call, Handler
 from jbackupd.service.intake import Books
@@ -30,7 +31,6 @@ from jbackupd.service.log import Log
 from jbackupd.service.premises import Premises
 from jbackupd.service.recovering import Recoveries
 from jbackupd.service.recoveryverbs import RecoveryVerbs
-from jbackupd.service.succession import AuditLogs
 from jbackupd.service.wire import Answer, Event
 from jbackupd.service.wiring import Site, open_epochs, open_site, store_of
 from jbackupd.settings.schema import Settings

@@ -173,7 +173,7 @@ class Daemon:
         elsewhere = Elsewhere(live, epochs, files, self.board, self.peer_set, offload=offload, log=log)
         self._checks = Checks(live, epochs, files, elsewhere, self.runner, offload=offload, clock=clock, log=log)
         self._checks.register(self.control)
-        self._plan_checks = PlanChecks(live, self.runner, offload=offload, clock=clock, log=log)
+        self._plan_checks = PlanChecks(live, files, self.runner, offload=offload, clock=clock, log=log)
         self._succession = Succession(
             live, epochs, pending, files, self.board, self.peer_set, turn=self.runner.turn, offload=offload,
             clock=clock, log=log,
@@ -355,7 +355,7 @@ class Daemon:
             last_ends={dataset: end for dataset in datasets if (end := book.last_end(str(dataset)))},
             last_results={dataset: end for dataset in datasets if (end := book.last_result(str(dataset)))},
             loaded_at=self._loaded_at, config_error=self._config_error, reclaims=dict(self._reclaims.facts),
-            checks=dict(self._checks.facts),
+            checks=dict(self._checks.facts), plans=dict(self._plan_checks.facts), drills=self._plan_checks.drills,
         )  # fmt: skip
 
     # What the runner asks.

@@ -31,11 +31,11 @@ from jbackupd.engine.survey import Survey
 from jbackupd.model.clock import SystemClock
 from jbackupd.model.errors import JbackupdError, PeerError
 from jbackupd.model.ids import DatasetId, SiteId, TenantId
+from jbackupd.service.auditlogs import AuditLogs
 from jbackupd.service.log import Log
 from jbackupd.service.premises import Premises
 from jbackupd.service.recovering import Recoveries
 from jbackupd.service.recoveryverbs import ShareText, shares_of
-from jbackupd.service.succession import AuditLogs
 from jbackupd.service.wiring import known_verifiers, store_of
 from jbackupd.settings.load import load
 from jbackupd.settings.plan import Plan, parse_plan

@@ -29,14 +29,14 @@ from jbackupd.continuity.drill import (
     Count,
     DrillRecord,
     Outcome,
-    decode_record,
     encode_record,
     outcome_of,
 )
 from jbackupd.model.clock import Clock
-from jbackupd.model.errors import DamageError, JbackupdError, NotFoundError, RefusedError, StorageError
+from jbackupd.model.errors import JbackupdError, NotFoundError, RefusedError, StorageError
 from jbackupd.service.clearing import clear
 from jbackupd.service.drillchild import Order, Word
+from jbackupd.service.drillrecords import FOLDER, RECORD, read_records
 from jbackupd.service.leases import reading
 from jbackupd.service.recoveryverbs import ShareText
 from jbackupd.service.traces import traces_of
@@ -45,8 +45,7 @@ from jbackupd.settings.schema import Settings
 from jbackupd.storage.durable import write_durably
 from jbackupd.storage.files import PosixFiles
 
-FOLDER = "drills"
-_RECORD, _BEGUN, _WORK, _LOCK = "record.json", "begun.json", "work", "lock"
+_BEGUN, _WORK, _LOCK = "begun.json", "work", "lock"
 END_SECONDS = 30.0
 
 News = dict[str, Any]
@@ -130,23 +129,8 @@ class Drills:
             return self._end(begun, heard, broken=False)
 
     def records(self) -> list[DrillRecord]:
-        """Return all records, oldest first.
-
-        Raises:
-            DamageError: One cannot be read.
-        """
-        names = self._files.names(FOLDER) if self._files.exists(FOLDER) else []
-        found = []
-        for name in sorted(names):
-            path = posixpath.join(FOLDER, name, _RECORD)
-            if self._files.exists(path):
-                try:
-                    found.append(decode_record(self._files.read(path)))
-                except msgspec.DecodeError as error:
-                    raise DamageError(
-                        "the drill record {path} is damaged", "take it from a copy of the state folder", path=path
-                    ) from error
-        return found
+        """Return all records, oldest first; see `read_records`."""
+        return read_records(self._files)
 
     def record(self, name: str) -> DrillRecord:
         """Return a record by its name.
@@ -165,7 +149,7 @@ class Drills:
         swept: list[DrillRecord] = []
         for name in sorted(names):
             folder = posixpath.join(FOLDER, name)
-            if self._files.exists(posixpath.join(folder, _RECORD)):
+            if self._files.exists(posixpath.join(folder, RECORD)):
                 continue
             with contextlib.suppress(BlockingIOError), _held(posixpath.join(self._files.root, folder, _LOCK)):
                 swept += self._swept(name)
@@ -197,7 +181,7 @@ class Drills:
             Outcome.BROKEN_OFF if broken else outcome_of(heard.report, heard.counts, traces, problems),
             heard.report, tuple(heard.counts), tuple(heard.ways), tuple(traces), tuple(problems),
         )
-        self._write(begun.name, _RECORD, encode_record(record))
+        self._write(begun.name, RECORD, encode_record(record))
         return record
 
     def _write(self, name: str, file: str, data: bytes) -> None:

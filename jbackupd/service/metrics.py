@@ -16,12 +16,13 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 import jbackupd
+from jbackupd.continuity.drill import Proof
 from jbackupd.policy.deadline import Deadline
 from jbackupd.service.checkfacts import CheckFacts
 from jbackupd.service.jobs import WITHOUT_RESULT, JobRecord
 from jbackupd.service.ledger import CopyFacts, DatasetFacts, PointFacts
 from jbackupd.service.reclaimfacts import ReclaimFacts
-from jbackupd.service.status import Facts, PeerFacts, dataset_deadline
+from jbackupd.service.status import Facts, PeerFacts, dataset_deadline, plan_proof
 from jbackupd.settings.schema import Dataset
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -153,6 +154,7 @@ class _FactsCollector(Collector):
             yield counter
         yield from self._retention()
         yield from self._soundness()
+        yield from self._plans()
         held = [((str(dataset),), _age(point, self._now)) for dataset, point in facts.held.items()]
         yield _gauge("held_point_age_seconds", "Age of the newest point held for another site", ["dataset"], held)
 
@@ -176,6 +178,23 @@ class _FactsCollector(Collector):
         for tenant, each in vaults.items():
             healed.add_metric([tenant], each.healed_objects)
         yield healed
+
+    def _plans(self) -> Iterator[Metric]:
+        plans = [
+            ((known.plan.id if known.plan else file,), known, *plan_proof(known, self._facts.drills, self._now))
+            for file, known in self._facts.plans.items()
+        ]
+        yield _gauge("plan_ready", "1 if the last look found that the plan could be run here", ["plan"],
+                     [(labels, float(known.ready)) for labels, known, _proof, _drill in plans])
+        yield _gauge("plan_checked_time_seconds", "When that was", ["plan"],
+                     [(labels, _seconds(known.checked_at)) for labels, known, _proof, _drill in plans])
+        yield _gauge(
+            "plan_proof", "1 for how the plan stands by its drills", ["plan", "state"],
+            [((*labels, state.value), float(state is proof)) for labels, _known, proof, _drill in plans
+             for state in Proof],
+        )
+        yield _gauge("plan_proved_time_seconds", "When a drill last proved it", ["plan"],
+                     [(labels, _seconds(drill.ended_at if drill else None)) for labels, _known, _proof, drill in plans])
 
     def _row(self, dataset: Dataset) -> _Row:
         facts, id_ = self._facts, dataset.id

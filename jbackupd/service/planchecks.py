@@ -6,10 +6,12 @@ import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from jbackupd.continuity.drill import DrillRecord
 from jbackupd.model.clock import Clock
 from jbackupd.model.errors import JbackupdError
 from jbackupd.model.texts import _
 from jbackupd.runtime.offload import Offload
+from jbackupd.service.drillrecords import read_records
 from jbackupd.service.finding import Finding, Grade
 from jbackupd.service.live import Live
 from jbackupd.service.log import Log
@@ -18,6 +20,7 @@ from jbackupd.service.runner import Runner
 from jbackupd.settings.load import read_text
 from jbackupd.settings.plan import Plan, load_plan
 from jbackupd.settings.schema import PlanFile
+from jbackupd.storage.files import PosixFiles
 
 LOOK_SECONDS = 30.0
 """As the scheduler: the wall clock may jump, and no wait is longer."""
@@ -60,10 +63,15 @@ class PlanChecks:
         runner: Knows when the daemon stops, and rings when something has changed.
     """
 
-    def __init__(self, live: Live, runner: Runner, *, offload: Offload, clock: Clock, log: Log) -> None:
+    def __init__(
+        self, live: Live, files: PosixFiles, runner: Runner, *, offload: Offload, clock: Clock, log: Log
+    ) -> None:
         self.facts: dict[str, PlanFacts] = {}
         """By the plan's file."""
+        self.drills: tuple[DrillRecord, ...] = ()
+        """The records of this site's drills, read again within half a minute of a new one."""
         self._live = live
+        self._files = files
         self._runner = runner
         self._offload = offload
         self._clock = clock
@@ -79,7 +87,19 @@ class PlanChecks:
             for plan in wanted.values():
                 if self._is_due(plan) and not self._runner.stopping:
                     await self._look(plan)
+            if wanted:
+                await self._read_drills()
             await self._runner.news.within(seen, LOOK_SECONDS)
+
+    async def _read_drills(self) -> None:
+        try:
+            found = tuple(await self._offload.disk(read_records, self._files))
+        except JbackupdError as error:
+            self._log.error(_("unable to read the records of drills: {reason}"), reason=error)
+            return
+        if found != self.drills:
+            self.drills = found
+            self._runner.news.ring()
 
     def _is_due(self, plan: PlanFile) -> bool:
         known = self.facts.get(plan.file)

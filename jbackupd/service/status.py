@@ -8,12 +8,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 import jbackupd
+from jbackupd.continuity.drill import DrillRecord, Proof, proof_of
 from jbackupd.model.errors import JbackupdError
 from jbackupd.model.ids import DatasetId, SiteId, TenantId
 from jbackupd.policy.deadline import Deadline, deadline_of, worst
 from jbackupd.service.checkfacts import CheckFacts, coverage_document
 from jbackupd.service.jobs import JobRecord
 from jbackupd.service.ledger import CopyFacts, DatasetFacts, PointFacts
+from jbackupd.service.planchecks import PlanFacts
 from jbackupd.service.queue import QueueState
 from jbackupd.service.reclaimfacts import ReclaimFacts
 from jbackupd.settings.schema import Dataset, Settings
@@ -47,6 +49,8 @@ class Facts:
         config_error: Why the configuration of the last reload was not taken.
         reclaims: How retention stands in the vaults that have one.
         checks: How sound every vault is, held ones too.
+        plans: What the last look at each plan found, by its file.
+        drills: The records of this site's drills.
     """
 
     settings: Settings
@@ -63,6 +67,8 @@ class Facts:
     config_error: JbackupdError | None = None
     reclaims: Mapping[TenantId, ReclaimFacts] = field(default_factory=dict)
     checks: Mapping[TenantId, CheckFacts] = field(default_factory=dict)
+    plans: Mapping[str, PlanFacts] = field(default_factory=dict)
+    drills: Sequence[DrillRecord] = ()
 
     def queue_bytes(self, peer: SiteId) -> int:
         """Return what waits for a peer, in bytes."""
@@ -86,6 +92,7 @@ def status_document(facts: Facts, now: datetime) -> dict[str, Any]:
         "jobs": list(facts.jobs),
         "retention": [_retention(tenant, known) for tenant, known in sorted(facts.reclaims.items())],
         "soundness": [_soundness(tenant, known) for tenant, known in sorted(facts.checks.items())],
+        "plans": [_plan(known, facts.drills, now) for _file, known in sorted(facts.plans.items())],
     }
 
 
@@ -153,6 +160,31 @@ def _soundness(tenant: TenantId, known: CheckFacts) -> dict[str, Any]:
     return {
         "tenant": tenant, "last_look": _time(known.last_look), "next_run": _time(known.next_run),
         "error": _error(known.error), "healed_objects": known.healed_objects, **coverage_document(known.coverage),
+    }
+
+
+def plan_proof(known: PlanFacts, drills: Sequence[DrillRecord], now: datetime) -> tuple[Proof, DrillRecord | None]:
+    """Return how a plan stands by its drills; one that cannot be read was never proved."""
+    if known.plan is None:
+        return Proof.NEVER, None
+    within = known.plan.prove_within.total_seconds()
+    return proof_of(known.digest, known.plan.id, drills, within_seconds=within, now=now)
+
+
+def _plan(known: PlanFacts, drills: Sequence[DrillRecord], now: datetime) -> dict[str, Any]:
+    proof, drill = plan_proof(known, drills, now)
+    report = (drill.report if drill is not None else None) or {}
+    return {
+        "file": known.file, "plan": known.plan.id if known.plan else None,
+        "title": known.plan.title if known.plan else None, "checked_at": _time(known.checked_at),
+        "ready": known.ready, "error": _error(known.error),
+        "findings": [
+            {"step": finding.step or None, "text": finding.text.format(**finding.fields)} for finding in known.bad
+        ],
+        "proof": proof.value, "proved_at": _time(drill.ended_at if drill else None),
+        "drill": drill.name if drill else None, "rto_seconds": report.get("rto_seconds"),
+        "rpo_seconds": report.get("rpo_seconds"),
+        "rto_target_seconds": known.plan.rto.total_seconds() if known.plan else None,
     }
 
 

@@ -5,22 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+from jbackupd.continuity.drill import learned_times
 from jbackupd.continuity.epoch import Epochs
 from jbackupd.continuity.pending import PendingDeclarations
-from jbackupd.desk.audit import DeskAudit, audit_folder, open_audit
 from jbackupd.format.declaration import Declaration
 from jbackupd.model.clock import Clock
 from jbackupd.model.errors import JbackupdError
 from jbackupd.model.ids import SiteId, TenantId
 from jbackupd.model.texts import _, language
 from jbackupd.runtime.offload import Offload
+from jbackupd.service.auditlogs import AuditLogs
 from jbackupd.service.board import Board
 from jbackupd.service.continuityverbs import ContinuityVerbs
 from jbackupd.service.control import Control
+from jbackupd.service.drillrecords import read_records
 from jbackupd.service.elsewhere import Elsewhere
 from jbackupd.service.intake import Books
 from jbackupd.service.live import Live
@@ -31,28 +32,7 @@ from jbackupd.service.recovering import Recoveries
 from jbackupd.service.recoveryverbs import RecoveryVerbs
 from jbackupd.service.returning import Returning
 from jbackupd.service.wiring import store_of
-from jbackupd.storage.files import Files, PosixFiles
-
-
-class AuditLogs:
-    """The audit logs of this site, one a tenant: a chain has one writer, however many desks of a tenant are open."""
-
-    def __init__(self, files: Files, clock: Clock) -> None:
-        self._files = files
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._open: dict[TenantId, DeskAudit] = {}
-
-    def of(self, tenant: TenantId) -> DeskAudit:
-        """Return a tenant's, opened by the first who asks. Blocks.
-
-        Raises:
-            DamageError: It is broken; no desk may open on it.
-        """
-        with self._lock:
-            if tenant not in self._open:
-                self._open[tenant] = open_audit(self._files, audit_folder(tenant), self._clock)
-            return self._open[tenant]
+from jbackupd.storage.files import PosixFiles
 
 
 class Succession:
@@ -79,7 +59,8 @@ class Succession:
         self._books = Books(files, lambda: live.identity.local_key, clock, self._tell_of_broken)
         self._elsewhere = Elsewhere(live, epochs, files, board, peers, offload=offload, log=log)
         self.recoveries = Recoveries(
-            files, epochs=epochs, clock=clock, premises_of=self._premises_of, defect=log.defect
+            files, epochs=epochs, clock=clock, premises_of=self._premises_of, defect=log.defect,
+            learned=lambda plan: learned_times(plan.id, read_records(files)),
         )
         self.returning = Returning(
             files, epochs, self._elsewhere, tenants=lambda: [tenant.id for tenant in live.settings.tenants],

@@ -14,7 +14,7 @@ from jbackupd.demo.town import COLUMNS, IGNORE, advance_day, make_town
 from jbackupd.desk.probe import probe_desk
 from jbackupd.model.clock import SystemClock
 from jbackupd.model.errors import ConfigError, DamageError, NotFoundError, RefusedError, UsageError
-from jbackupd.service.succession import AuditLogs
+from jbackupd.service.auditlogs import AuditLogs
 from jbackupd.storage.files import PosixFiles
 
 AS_OF = "2026-11-23T04:10+09:00"

@@ -19,7 +19,7 @@ from jbackupd.model.ids import DatasetId, ObjectKind, PointSelector
 from jbackupd.runtime.offload import settled
 from jbackupd.service.counter import Restored
 from jbackupd.service.premises import Premises
-from jbackupd.settings.steps import RestoreStep, Step
+from jbackupd.settings.steps import ExportStep, MountStep, RestoreStep, Step
 from jbackupd.vault.keyring import RecoveredKeys
 from jbackupd.vault.rebuild import reconcile
 from jbackupd.vault.store import ObjectStore
@@ -157,8 +157,8 @@ class Work:
     async def _fetch_keys(self, tell: Tell) -> None:
         """At a site that never held anything of the tenant, fetch the most urgent dataset: its keys come with it."""
         if not await asyncio.to_thread(self._holds_keys):
-            restores = [step for step in self.plan.steps if isinstance(step, RestoreStep)]
-            for step in sorted(restores, key=lambda step: step.tier)[:1]:
+            wanted = [step for step in self.plan.steps if isinstance(step, (RestoreStep, ExportStep, MountStep))]
+            for step in sorted(wanted, key=lambda step: step.tier)[:1]:
                 await self.look_elsewhere(step.dataset, tell)
 
     def _holds_keys(self) -> bool:

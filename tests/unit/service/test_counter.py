@@ -25,10 +25,10 @@ from jbackupd.engine.survey import Survey
 from jbackupd.model.clock import SystemClock
 from jbackupd.model.errors import ConfigError, FormatError, NotFoundError, PeerError, RefusedError
 from jbackupd.model.ids import DatasetId, TenantId
+from jbackupd.service.auditlogs import AuditLogs
 from jbackupd.service.counter import Counter, Restored
 from jbackupd.service.intake import Books
 from jbackupd.service.premises import Premises
-from jbackupd.service.succession import AuditLogs
 from jbackupd.settings.steps import CheckStep, DeskStep
 from jbackupd.storage.chain import verify_chain
 from jbackupd.storage.files import PosixFiles

@@ -21,6 +21,7 @@ from jbackupd.engine.survey import Survey
 from jbackupd.model.clock import SystemClock
 from jbackupd.model.errors import JbackupdError, NotFoundError, PeerError, RefusedError, ScriptError
 from jbackupd.model.ids import DatasetId, SiteId, TenantId
+from jbackupd.service.auditlogs import AuditLogs
 from jbackupd.service.counter import Counter
 from jbackupd.service.deeds.checking import Checking
 from jbackupd.service.deeds.people import Fencing, Hooking, Notifying
@@ -28,7 +29,6 @@ from jbackupd.service.deeds.scripts import approved_bytes
 from jbackupd.service.deeds.services import Serving
 from jbackupd.service.deeds.work import Work
 from jbackupd.service.premises import Premises
-from jbackupd.service.succession import AuditLogs
 from jbackupd.settings.plan import parse_plan
 from jbackupd.settings.steps import CheckStep, FenceStep, HookStep, NotifyStep, Script, ServiceStep
 from jbackupd.storage.files import PosixFiles

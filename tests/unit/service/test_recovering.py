@@ -29,9 +29,9 @@ from jbackupd.model.errors import (
     UsageError,
 )
 from jbackupd.model.ids import DatasetId, SiteId, TenantId
+from jbackupd.service.auditlogs import AuditLogs
 from jbackupd.service.premises import Premises
 from jbackupd.service.recovering import Recoveries
-from jbackupd.service.succession import AuditLogs
 from jbackupd.storage.files import Handle, PosixFiles
 from jbackupd.vault.store import ObjectStore
 
