@@ -138,6 +138,8 @@ def _variations(table: bytes) -> Iterator[tuple[int, int]]:
 
 def mark_gaiji(text: str, font: Font | None = None) -> Markup:
     """Return a text in which 外字 and variation sequences are marked; without a shape, with their code."""
+    if text.isascii() or _MARKED.search(text) is None:
+        return escape(text)
     pieces, done = [], 0
     for match in _MARKED.finditer(text):
         code = " ".join(f"U+{ord(char):04X}" for char in match[0])

@@ -54,7 +54,7 @@ class Pages:
     def __init__(self, font: Font | None = None) -> None:
         self._environment = Environment(
             loader=PackageLoader("jbackupd.desk"), autoescape=True, undefined=StrictUndefined,
-            trim_blocks=True, lstrip_blocks=True,
+            trim_blocks=True, lstrip_blocks=True, auto_reload=False,
         )
         self._environment.globals.update(_=_, counted=counted, BANNER=BANNER, AS_OF=AS_OF, Mask=Mask)
         self._environment.globals.update(Distrust=Distrust, gaiji_style=STYLE_PATH if font else "")

@@ -89,6 +89,14 @@ class Lines:
             yield line
             at = text.find(word, starts[line + 1])
 
+    def beginnings(self, word: str) -> Iterator[tuple[int, Rank]]:
+        """Yield every line that begins with a word, and how well it fits."""
+        at = self._text.find(f"\n{word}")
+        while at >= 0:
+            line = bisect_right(self._starts, at + 1) - 1
+            yield line, self._rank(word, line, self._starts[line])
+            at = self._text.find(f"\n{word}", at + 1)
+
     def wholes(self, word: str) -> Iterator[int]:
         """Yield every line that is exactly this."""
         whole = f"\n{word}\n"

@@ -36,7 +36,8 @@ def test_one_resident_is_found_by_every_way_of_asking(residents, typed):
     ("nguyen", ["NGUYEN VAN AN"]), ("ＮＧＵＹＥＮ van", ["NGUYEN VAN AN"]), ("山\ue000", ["山\ue000　京子"]),
     ("4050101", ["佐藤　花子", "山\ue000　京子"]),
     ("19930101", ["佐藤　花子", "山\ue000　京子", "NGUYEN VAN AN"]),
-    ("さ", ["佐藤　一郎", "佐藤　花子", "山\ue000　京子"]), ("橋", ["髙橋　実"]), ("だれも", []), ("佐藤 高橋", []),
+    ("さ", ["佐藤　一郎", "佐藤　花子"]), ("まさ", ["山\ue000　京子"]), ("橋", ["髙橋　実"]),
+    ("だれも", []), ("佐藤 高橋", []),
 ])
 def test_forms_of_characters_readings_and_numbers_find_each_other(residents, typed, names):
     assert found(residents, typed) == names
@@ -100,9 +101,9 @@ def test_a_part_of_a_number_finds_after_the_number_itself(load):
 def test_pages_follow_each_other(residents):
     whole = found(residents, "さ")
     query = understand("さ")
-    pages = [residents.search(query, limit=1, skip=skip) for skip in range(4)]
+    pages = [residents.search(query, limit=1, skip=skip) for skip in range(3)]
     assert [one.name for page in pages for one in page.residents] == whole
-    assert {page.total for page in pages} == {3}
+    assert {page.total for page in pages} == {2}
 
 
 @given(typed=st.text(max_size=30))
