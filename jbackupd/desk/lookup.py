@@ -55,9 +55,10 @@ class Lookup:
             else:
                 fitting = {place: max(rank, ranks[place]) for place, rank in fitting.items() if place in ranks}
         found = fitting or {}
-        places = sorted(found, key=lambda place: (found[place], place))
-        best = found[places[0]] if places else Rank.EXACT
-        return Answer(array("I", (self._ids[place] for place in places)), best)
+        best = min(found.values(), default=Rank.EXACT)
+        # Numbers, not pairs: thousands may fit, and sorting pairs took a third of such an answer's time.
+        places = sorted([rank * len(self._ids) + place for place, rank in found.items()])
+        return Answer(array("I", [self._ids[place % len(self._ids)] for place in places]), best)
 
     def _ranks(self, word: Sequence[Meaning], born: Mapping[str, Sequence[int]]) -> dict[int, Rank]:
         """Return everybody who fits a word, by place, with the best of its meanings."""
