@@ -83,6 +83,8 @@ def _lost(town: Town, size: int, wanted: argparse.Namespace, name: str) -> tuple
     if wanted.access == "random":
         saga.config.write_text(saga.config.read_text().replace('schedule = ', 'access = "random"\nschedule = '))
     image = _image(size, plain=wanted.plain)
+    # There before the daemon is: a schedule that was missed is made up for at once.
+    (town.data / "disk.img").write_bytes(image)
     for site in (saga, kyoto):
         site.start()
     for day in range(wanted.days):

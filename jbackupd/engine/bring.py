@@ -37,8 +37,9 @@ from jbackupd.vault.peer import Peer
 from jbackupd.vault.plan import make_plan
 from jbackupd.vault.ranges import Ranges
 
-DEMAND_BYTES = 256 * 1024
-"""A range that a reader waits for is asked for in pieces of so much: they are written while the next ones come."""
+DEMAND_BYTES = 64 * 1024
+"""A range that a reader waits for is asked for in pieces of so much: behind a whole frame the line would be idle for a
+round trip, until the fill was asked for again."""
 PATIENCE_SECONDS = 60.0
 """So long a reader waits while no byte comes from any site."""
 LOOK_SECONDS = 1.0
