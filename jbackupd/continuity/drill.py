@@ -48,7 +48,7 @@ class Trace(msgspec.Struct, frozen=True):
     """One thing that was looked for after the drill.
 
     Attributes:
-        what: files, processes, namespaces, mounts, listeners or keys.
+        what: files, processes, namespaces, mounts or keys.
         looked_at: Where, in words.
         found: What is still there; empty is the proof.
     """
@@ -110,6 +110,8 @@ class Proof(Enum):
     PROVED = "proved"
     CHANGED = "changed-since-proof"
     OVERDUE = "overdue"
+    FAILED = "failed"
+    """The newest drill of this very text did not prove it."""
 
 
 def proof_of(
@@ -123,15 +125,21 @@ def proof_of(
         records: Of any plans, in any order.
         within_seconds: For how long a proof counts.
     """
-    proofs = [record for record in records if record.plan == plan and record.outcome is Outcome.PROVED]
+    known = [record for record in records if record.plan == plan and record.outcome is not Outcome.BROKEN_OFF]
+    proofs = [record for record in known if record.outcome is Outcome.PROVED]
+    newest = max((record for record in known if record.plan_digest == digest), key=_ended_at, default=None)
+    if newest is not None and newest.outcome is Outcome.FAILED:
+        return Proof.FAILED, newest
     if not proofs:
         return Proof.NEVER, None
-    same = [record for record in proofs if record.plan_digest == digest]
-    if not same:
-        return Proof.CHANGED, max(proofs, key=lambda record: record.ended_at)
-    newest = max(same, key=lambda record: record.ended_at)
+    if newest is None:
+        return Proof.CHANGED, max(proofs, key=_ended_at)
     overdue = (now - newest.ended_at).total_seconds() > within_seconds
     return (Proof.OVERDUE if overdue else Proof.PROVED), newest
+
+
+def _ended_at(record: DrillRecord) -> datetime:
+    return record.ended_at
 
 
 LEARNED_FACTOR = 3.0

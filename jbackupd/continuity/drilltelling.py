@@ -21,7 +21,7 @@ def proof_words(proof: Proof) -> str:
     """Return how a plan stands, in words."""
     return {
         Proof.NEVER: _("never proved"), Proof.PROVED: _("proved"), Proof.CHANGED: _("changed since its proof"),
-        Proof.OVERDUE: _("proof overdue"),
+        Proof.OVERDUE: _("proof overdue"), Proof.FAILED: _("NOT PROVED by its last drill"),
     }[proof]
 
 

@@ -13,6 +13,7 @@ import ctypes
 import errno
 import fcntl
 import io
+import ipaddress
 import os
 import signal
 import socket
@@ -44,6 +45,7 @@ from jbackupd.storage.files import PosixFiles
 
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
 _PR_SET_DUMPABLE = 4
+_NO_WAY = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL)
 TRY_SECONDS = 2.0
 
 
@@ -203,7 +205,7 @@ def ways_out(config: str) -> list[str]:
     """Try to reach the other sites, and an address of nobody; return what happened, in words.
 
     Raises:
-        PeerError: Something could be reached: this is no place for a drill.
+        PeerError: Something could be reached, or sent to: this is no place for a drill.
     """
     peers = [(peer.address.host, peer.address.port) for peer in load(config).peers if peer.address is not None]
     told: list[str] = []
@@ -212,11 +214,40 @@ def ways_out(config: str) -> list[str]:
             probe.settimeout(TRY_SECONDS)
             try:
                 probe.connect((host, port))
-            except OSError as error:
-                told.append(f"{host}:{port}: {errno.errorcode.get(error.errno or 0, type(error).__name__)}")
+            except socket.gaierror:
+                told.append(f"{host}:{port}: its name cannot be resolved")
                 continue
+            except OSError as error:
+                name = errno.errorcode.get(error.errno or 0, type(error).__name__)
+                # Refused only by the loopback of this namespace; silence would mean that something went out.
+                if error.errno in _NO_WAY or (error.errno == errno.ECONNREFUSED and is_loopback(host)):
+                    told.append(f"{host}:{port}: {name}")
+                    continue
+                raise PeerError(
+                    "a drill could send to {address} from inside: {reason}", address=f"{host}:{port}", reason=name
+                ) from error
             raise PeerError("a drill could reach {address} from inside", address=f"{host}:{port}")
-    return told
+    return [f"/sys/class/net: {only_interface()}", *told]
+
+
+def only_interface() -> str:
+    """Return the name of this namespace's only interface, its loopback.
+
+    Raises:
+        PeerError: There is another one.
+    """
+    names = [name for _index, name in socket.if_nameindex()]
+    if names != ["lo"]:
+        raise PeerError("the drill's network has more than a loopback: {names}", names=", ".join(names))
+    return "lo"
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether an address is of this host alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def bring_loopback_up() -> None:

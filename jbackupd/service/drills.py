@@ -18,10 +18,11 @@ import secrets
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 
@@ -32,8 +33,11 @@ from jbackupd.continuity.drill import (
     encode_record,
     outcome_of,
 )
+from jbackupd.continuity.drilltelling import count_words
+from jbackupd.continuity.telling import error_text
 from jbackupd.model.clock import Clock
 from jbackupd.model.errors import JbackupdError, NotFoundError, RefusedError, StorageError
+from jbackupd.model.texts import _
 from jbackupd.service.clearing import clear
 from jbackupd.service.drillchild import Order, Word
 from jbackupd.service.drillrecords import FOLDER, RECORD, read_records
@@ -63,14 +67,17 @@ class Begun(msgspec.Struct, frozen=True):
     participants: tuple[str, ...]
     by: str
     begun_at: datetime
+    namespace: str = ""
+    """Of its network, as soon as that is known."""
 
 
 @dataclass(slots=True)
 class _Heard:
     """What the child has said."""
 
+    isolated: Callable[[str], None] = lambda _namespace: None
+    """Told of its namespace, before anything is laid out in it."""
     namespace: str = ""
-    pids: list[int] = field(default_factory=list)
     ways: list[str] = field(default_factory=list)
     report: dict[str, Any] | None = None
     counts: list[Count] = field(default_factory=list)
@@ -119,12 +126,20 @@ class Drills:
             order = Order(
                 self._config, posixpath.join(self._files.root, folder, _WORK), text, list(shares), by, agree
             )
+            heard = _Heard(isolated=lambda namespace: self._write(
+                begun.name, _BEGUN, msgspec.json.encode(msgspec.structs.replace(begun, namespace=namespace))
+            ))
             try:
                 # The real vault is read: nothing of it may be removed meanwhile.
                 with reading(self._files.root, plan.tenant):
-                    heard = _watched(order, lock, tell, answers)
+                    _watch(order, lock, heard, tell, answers)
+            except RefusedError:
+                # It never began: there is nothing to record.
+                shutil.rmtree(posixpath.join(self._files.root, folder))
+                raise
             except BaseException:
-                self._end(begun, _Heard(problems=["the drill was broken off"]), broken=True)
+                heard.problems.append(_("the drill was broken off"))
+                self._end(begun, heard, broken=True)
                 raise
             return self._end(begun, heard, broken=False)
 
@@ -158,11 +173,12 @@ class Drills:
     def _swept(self, name: str) -> list[DrillRecord]:
         path = posixpath.join(FOLDER, name, _BEGUN)
         if not self._files.exists(path):
-            # Killed before anything was laid out.
-            shutil.rmtree(posixpath.join(self._files.root, FOLDER, name))
+            # Killed before anything was laid out, or about to begin: it goes with the records of its day.
             return []
         begun = msgspec.json.decode(self._files.read(path), type=Begun)
-        heard = _Heard(problems=["the drill was killed; what it had laid out was removed later"])
+        heard = _Heard(
+            namespace=begun.namespace, problems=[_("the drill was killed; what it had laid out was removed later")]
+        )
         return [self._end(begun, heard, broken=True)]
 
     def _end(self, begun: Begun, heard: _Heard, *, broken: bool) -> DrillRecord:
@@ -173,8 +189,8 @@ class Drills:
             _remove(work)
         except JbackupdError as error:
             problems.append(str(error))
-        traces = traces_of(work, heard.namespace, heard.pids)
-        problems += [f"still there: {found}" for trace in traces for found in trace.found]
+        traces = traces_of(work, heard.namespace)
+        problems += [_("still there: {found}").format(found=found) for trace in traces for found in trace.found]
         record = DrillRecord(
             begun.name, self._settings.site.id, begun.plan, begun.plan_digest, begun.title, begun.tenant,
             begun.scenario, begun.participants, begun.by, begun.begun_at, self._clock.now(),
@@ -189,12 +205,16 @@ class Drills:
         write_durably(self._files, path, data, temporary=path + ".new")
 
 
-def _watched(
-    order: Order, lock: int, tell: Callable[[News], None], answers: Callable[[Callable[[Word], None]], None]
-) -> _Heard:
-    """Run the child to its end and take in what it says."""
-    heard = _Heard()
-    with _child(lock) as child:
+def _watch(
+    order: Order, lock: int, heard: _Heard, tell: Callable[[News], None],
+    answers: Callable[[Callable[[Word], None]], None],
+) -> None:
+    """Run the child to its end and take in what it says.
+
+    Raises:
+        RefusedError: No namespaces can be made here.
+    """
+    with tempfile.TemporaryFile() as errors, _child(lock, errors) as child:
         assert child.stdin is not None and child.stdout is not None
         child.stdin.write(msgspec.json.encode(order) + b"\n")
         child.stdin.flush()
@@ -210,22 +230,23 @@ def _watched(
             _take(msgspec.json.decode(line), heard, tell)
         child.stdin.close()
         code = child.wait(END_SECONDS)
-        errors = child.stderr.read().decode("utf-8", "replace").strip() if child.stderr is not None else ""
+        errors.seek(0)
+        last_words = errors.read().decode("utf-8", "replace").strip()[-500:]
     if not heard.namespace:
         raise RefusedError(
             "no namespace could be made for the drill: {reason}",
             "run it as root, or let users make namespaces (kernel.unprivileged_userns_clone=1)",
-            reason=errors[-300:] or f"unshare ended with {code}",
+            reason=last_words or f"unshare ended with {code}",
         )
     if heard.report is None and not heard.problems:
-        heard.problems.append(f"the drill ended with {code}: {errors[-500:]}")
-    return heard
+        heard.problems.append(_("the drill ended with {code}: {reason}").format(code=code, reason=last_words))
 
 
 def _take(event: News, heard: _Heard, tell: Callable[[News], None]) -> None:
     match event["event"]:
         case "isolated":
-            heard.namespace, heard.pids = event["namespace"], [event["pid"]]
+            heard.namespace = event["namespace"]
+            heard.isolated(heard.namespace)
         case "tried":
             heard.ways = event["ways"]
         case "news":
@@ -234,17 +255,21 @@ def _take(event: News, heard: _Heard, tell: Callable[[News], None]) -> None:
             heard.report = event["document"]
             heard.counts = msgspec.convert(event["counts"], list[Count])
             heard.problems += [
-                f"{step['step']}: {step['detail']['error']['message']}" for step in event["document"]["steps"]
+                f"{step['step']}: {error_text(step['detail']['error'])}" for step in event["document"]["steps"]
                 if "error" in step["detail"]
             ]
-            heard.problems += [f"not as expected: {c.step}, {c.what}: {c.found} of {c.expected}"
-                               for c in heard.counts if not c.matched]
+            heard.problems += [
+                _("not as expected: {step}: {found} of {expected} {what}").format(
+                    step=c.step, found=c.found, expected=c.expected, what=count_words(c.what)
+                )
+                for c in heard.counts if not c.matched
+            ]
         case "refused":
-            heard.problems.append(event["error"]["message"])
+            heard.problems.append(error_text(event["error"]))
 
 
 @contextlib.contextmanager
-def _child(lock: int) -> Iterator[subprocess.Popen[bytes]]:
+def _child(lock: int, errors: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
     """Start the child in namespaces of its own; it and all that it started end with this process.
 
     Args:
@@ -257,15 +282,22 @@ def _child(lock: int) -> Iterator[subprocess.Popen[bytes]]:
     child = subprocess.Popen(
         [unshare, *mapped, "--net", "--ipc", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
          sys.executable, "-m", "jbackupd.service.drillchild"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, pass_fds=(lock,),
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, start_new_session=True, pass_fds=(lock,),
     )
     try:
         yield child
     finally:
+        if child.stdin is not None:
+            with contextlib.suppress(OSError):
+                # It ends when nobody speaks to it any more, also the process inside, which unshare does not wait for.
+                child.stdin.close()
         if child.poll() is None:
             child.kill()
         child.wait()
-        for stream in (child.stdin, child.stdout, child.stderr):
+        if child.stdout is not None:
+            # Until the last process inside has let go of it.
+            child.stdout.read()
+        for stream in (child.stdin, child.stdout):
             if stream is not None:
                 with contextlib.suppress(OSError):
                     stream.close()

@@ -194,7 +194,8 @@ class _FactsCollector(Collector):
              for state in Proof],
         )
         yield _gauge("plan_proved_time_seconds", "When a drill last proved it", ["plan"],
-                     [(labels, _seconds(drill.ended_at if drill else None)) for labels, _known, _proof, drill in plans])
+                     [(labels, _seconds(drill.ended_at if drill and proof is not Proof.FAILED else None))
+                      for labels, _known, proof, drill in plans])
 
     def _row(self, dataset: Dataset) -> _Row:
         facts, id_ = self._facts, dataset.id

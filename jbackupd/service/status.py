@@ -181,7 +181,7 @@ def _plan(known: PlanFacts, drills: Sequence[DrillRecord], now: datetime) -> dic
         "findings": [
             {"step": finding.step or None, "text": finding.text.format(**finding.fields)} for finding in known.bad
         ],
-        "proof": proof.value, "proved_at": _time(drill.ended_at if drill else None),
+        "proof": proof.value, "proved_at": _time(drill.ended_at if drill and proof is not Proof.FAILED else None),
         "drill": drill.name if drill else None, "rto_seconds": report.get("rto_seconds"),
         "rpo_seconds": report.get("rpo_seconds"),
         "rto_target_seconds": known.plan.rto.total_seconds() if known.plan else None,

@@ -1,27 +1,26 @@
-"""Is anything left of a drill? Files, mounts, processes, namespaces, listeners; each is looked for by itself."""
+"""Is anything left of a drill? Files, mounts, processes, namespaces, open files; each is looked for by itself."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from jbackupd.continuity.drill import Trace
 
 
-def traces_of(work: str, namespace: str, pids: Sequence[int]) -> list[Trace]:
+def traces_of(work: str, namespace: str) -> list[Trace]:
     """Return what was looked for, and what is still there.
 
     Args:
         work: The drill's folder.
         namespace: Of its network, as /proc/PID/ns/net reads: net:[4026532008]. Empty where it never had one.
-        pids: Of its processes, as they see themselves: for the record.
     """
     return [
         Trace("files", work, tuple(_files(work))),
         Trace("mounts", "/proc/self/mountinfo", tuple(_mounts(work, namespace))),
         Trace("processes", f"/proc/*/ns/net = {namespace or '-'}", tuple(_processes(namespace, work))),
         Trace("namespaces", f"/proc/*/ns, /proc/*/fd: {namespace or '-'}", tuple(_held_open(namespace))),
-        Trace("keys", "only in memory of these processes, which have ended", tuple(_open_files(work))),
+        Trace("keys", f"/proc/*/fd: {work}/; the memory of ended processes", tuple(_open_files(work))),
     ]
 
 
