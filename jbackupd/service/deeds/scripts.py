@@ -90,14 +90,15 @@ async def start_script(script: Script, environment: Mapping[str, str], *, log: s
 
 async def end_process(process: Process) -> None:
     """End a program and all that it has started: SIGTERM, and SIGKILL if that is not heard."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
+    for number, patience in ((signal.SIGTERM, END_SECONDS), (signal.SIGKILL, None)):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
         try:
-            await asyncio.wait_for(process.wait(), END_SECONDS)
+            await asyncio.wait_for(process.wait(), patience)
         except TimeoutError:
             continue
         break
+    # Whoever of its session did not hear the first signal; a session lives on without its leader.
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
 
@@ -115,6 +116,21 @@ async def _started(script: Script, data: bytes, environment: Mapping[str, str], 
 
 
 async def _start(script: Script, data: bytes, environment: Mapping[str, str], **streams: Any) -> Process:
+    """Start a program; a cancel that comes meanwhile ends it, with all that it has started by then."""
+    starting = asyncio.create_task(_launch(script, data, environment, **streams))
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await settled(_end_started(starting))
+        raise
+
+
+async def _end_started(starting: asyncio.Task[Process]) -> None:
+    with contextlib.suppress(NotFoundError):
+        await end_process(await starting)
+
+
+async def _launch(script: Script, data: bytes, environment: Mapping[str, str], **streams: Any) -> Process:
     # What runs is what was checked: the file itself may be exchanged between the look and the start.
     checked = _in_memory(data)
     try:
