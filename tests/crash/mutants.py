@@ -23,6 +23,7 @@ from jbackupd.catalog.database import Catalog
 from jbackupd.codec import seal
 from jbackupd.codec.hashing import name_of
 from jbackupd.codec.hpke import RecipientPublic
+from jbackupd.continuity.authority import Verdict, taken
 from jbackupd.continuity.epoch import Epochs
 from jbackupd.continuity.plan import StepEvent
 from jbackupd.continuity.record import RunEvent, RunRecord, StepNote
@@ -241,7 +242,8 @@ def _appends_are_not_synced(patch: pytest.MonkeyPatch) -> None:
 def _epoch_is_answered_before_it_is_kept(patch: pytest.MonkeyPatch) -> None:
     def learn(self: Epochs, data: bytes) -> None:
         declaration = decode_declaration(data)
-        self._newest[declaration.statement.lost] = declaration
+        home = declaration.statement.lost
+        self._lineages[home] = taken(self.lineage(home), declaration, Verdict.TAKE)
         files = self._journal._files
         assert isinstance(files, MemoryFiles)
         files.mark(InForce(declaration.statement.lost, declaration.statement.epoch))
