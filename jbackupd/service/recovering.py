@@ -8,46 +8,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import hashlib
-import posixpath
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from jbackupd.codec.shares import Share, combine
 from jbackupd.continuity.epoch import Epochs
-from jbackupd.continuity.plan import StepState, can_open_desk, holds_keys_open, needs_keys
-from jbackupd.continuity.record import Beginning, Choice, RunRecord, run_folder, run_names
+from jbackupd.continuity.plan import StepState, can_open_desk, needs_keys
+from jbackupd.continuity.record import Beginning, Choice, RunRecord
 from jbackupd.continuity.report import run_document
-from jbackupd.continuity.run import Run, defect, failure
+from jbackupd.continuity.run import Run
 from jbackupd.format.declaration import Declaration
 from jbackupd.model.clock import Clock
-from jbackupd.model.errors import BusyError, JbackupdError, NotFoundError, RefusedError, UsageError
+from jbackupd.model.errors import BusyError, NotFoundError, RefusedError, UsageError
 from jbackupd.model.ids import TenantId
 from jbackupd.runtime.offload import settled
-from jbackupd.service.clearing import clear, parts_of
-from jbackupd.service.deeds.site import SiteDeeds
+from jbackupd.service.cleaning import check_known, clean_run, removed, reports
+from jbackupd.service.liverun import LiveRun, News
 from jbackupd.service.premises import Premises
 from jbackupd.service.readiness import check_desks
 from jbackupd.settings.plan import Plan, parse_plan
 from jbackupd.settings.steps import Mode
 from jbackupd.storage.files import PosixFiles
-
-News = Mapping[str, Any]
-WATCHER_BEHIND_MAX = 32
-
-
-@dataclass(slots=True)
-class _Live:
-    """A run of this process."""
-
-    run: Run
-    deeds: SiteDeeds
-    task: asyncio.Future[bool]
-    watchers: list[asyncio.Queue[News | None]]
 
 
 class Recoveries:
@@ -74,7 +58,7 @@ class Recoveries:
         self._clock = clock
         self._premises_of = premises_of
         self._defect = defect
-        self._live: dict[str, _Live] = {}
+        self._live: dict[str, LiveRun] = {}
         self._starting = asyncio.Lock()
 
     async def begin(
@@ -151,14 +135,14 @@ class Recoveries:
 
     async def _resume(self, name: str, shares: Sequence[Share]) -> None:
         async with self._starting:
-            if name in self._live and not self._live[name].task.done():
+            if name in self._live and not self._live[name].is_over:
                 raise BusyError(
                     "the recovery run {run} is under way", "watch it with 'jbackupd recovery show'", run=name
                 )
             record = await asyncio.to_thread(RunRecord.open, self._files, name, parse_plan)
             try:
                 if record.clean_begun_at is not None:
-                    raise _removed(name)
+                    raise removed(name)
                 self._check_free(record.plan)
                 if record.rollback is None:
                     self._check_may(record.plan, record.beginning.mode)
@@ -213,20 +197,20 @@ class Recoveries:
                 record = await asyncio.to_thread(RunRecord.open, self._files, name, parse_plan)
                 try:
                     if record.clean_begun_at is not None:
-                        raise _removed(name)
+                        raise removed(name)
                     self._check_free(record.plan)
                 except BaseException:
                     record.close()
                     raise
                 live = self._made(name, record, ())
             await live.run.roll_back(by=by, reason=reason)
-            if live.task.done():
-                live.task = self._launched(name, live, again=False, keys=False)
+            if live.is_over:
+                live.launch(again=False, keys=False)
 
     def _under_way(self, name: str) -> Run:
         live = self._live.get(name)
-        if live is None or live.task.done():
-            self._check_known(name)
+        if live is None or live.is_over:
+            check_known(self._files, name)
             raise NotFoundError(
                 "the recovery run {run} is not under way", "go on with it first: 'jbackupd recovery resume {run}'",
                 run=name,
@@ -244,9 +228,9 @@ class Recoveries:
             raise NotFoundError(
                 "nothing of the recovery run {run} is under way or open", "see 'jbackupd recovery history'", run=name
             )
-        live.task.cancel()
+        live.cancel()
         # Whoever asked for the end may go away; it is still one.
-        await settled(self._settle(live))
+        await settled(live.settle())
 
     async def clean(self, name: str, *, given_up: bool = False, dry_run: bool = False) -> dict[str, Any]:
         """Remove what a run laid out, and note it in its journal; or, with `dry_run`, only look what there is.
@@ -270,43 +254,23 @@ class Recoveries:
             self._check_left(name)
             if name in self._live and not dry_run:
                 await self.end(name)
-            return await asyncio.to_thread(self._clear, name, given_up=given_up, dry_run=dry_run)
+            return await asyncio.to_thread(
+                clean_run, self._files, self._clock, name, given_up=given_up, dry_run=dry_run
+            )
 
     def _check_left(self, name: str) -> None:
         """Check that nobody works with what a run laid out."""
         live = self._live.get(name)
         if live is None:
             return
-        if not live.task.done():
+        if not live.is_over:
             raise BusyError("the recovery run {run} is under way", "watch it with 'jbackupd recovery show'", run=name)
-        states = live.run.record.states
-        if any(step.kind == "desk" and states[step.id] is StepState.DONE for step in live.run.record.plan.steps):
+        states = live.record.states
+        if any(step.kind == "desk" and states[step.id] is StepState.DONE for step in live.record.plan.steps):
             raise RefusedError(
                 "the desks of the recovery run {run} are open", "close them with 'jbackupd recovery close {run}'",
                 run=name,
             )
-
-    def _clear(self, name: str, *, given_up: bool, dry_run: bool) -> dict[str, Any]:
-        self._check_known(name)
-        record = RunRecord.open(self._files, name, parse_plan)
-        try:
-            if record.ended_at is None and not given_up and record.clean_begun_at is None:
-                raise RefusedError(
-                    "the recovery run {run} did not end: what it restored may still be needed",
-                    "go on with 'jbackupd recovery resume {run}', or give it up for ever with --give-up", run=name,
-                )
-            folder = posixpath.join(self._files.root, run_folder(name))
-            parts = [dataclasses.asdict(part) for part in parts_of(folder)]
-            removed = None if dry_run else self._remove(record, folder)
-            return {"run": name, "parts": parts, "removed": removed, "report": run_document(record)}
-        finally:
-            record.close()
-
-    def _remove(self, record: RunRecord, folder: str) -> dict[str, int]:
-        record.note_clean(self._clock.now())
-        files, size = clear(folder)
-        record.note_cleaned(self._clock.now(), files=files, size=size)
-        return {"files": files, "bytes": size}
 
     @contextlib.asynccontextmanager
     async def none_of(self, declaration: Declaration) -> AsyncIterator[None]:
@@ -320,7 +284,7 @@ class Recoveries:
         async with self._starting:
             if takes:
                 for name, live in self._live.items():
-                    if live.run.record.plan.home == home:
+                    if live.record.plan.home == home:
                         raise RefusedError(
                             "the recovery run {run} is open: {home} cannot act for itself meanwhile",
                             "hand its receptions over, close it with 'jbackupd recovery close {run}', "
@@ -331,16 +295,9 @@ class Recoveries:
     async def watch(self, name: str) -> AsyncIterator[News]:
         """Yield news of a run until it is over."""
         live = self._live.get(name)
-        if live is None:
-            return
-        queue: asyncio.Queue[News | None] = asyncio.Queue()
-        live.watchers.append(queue)
-        try:
-            if not live.task.done():
-                while (news := await queue.get()) is not None:
-                    yield news
-        finally:
-            live.watchers.remove(queue)
+        if live is not None:
+            async for news in live.watch():
+                yield news
 
     def document(self, name: str) -> dict[str, Any]:
         """Return a run's report. Blocks for a run that is not of this process.
@@ -349,110 +306,39 @@ class Recoveries:
             NotFoundError: There is no such run.
         """
         if name in self._live:
-            live = self._live[name]
-            return {**run_document(live.run.record), "under_way": not live.task.done(), "stopped": _stopped(live.task)}
-        self._check_known(name)
+            return self._live[name].document()
+        check_known(self._files, name)
         record = RunRecord.open(self._files, name, parse_plan)
         try:
             return {**run_document(record), "under_way": False, "stopped": None}
         finally:
             record.close()
 
-    def _check_known(self, name: str) -> None:
-        if name not in run_names(self._files):
-            raise NotFoundError("there is no recovery run {run}", "see 'jbackupd recovery history'", run=name)
-
     def history(self) -> list[dict[str, Any]]:
         """Return the reports of all runs, oldest first; of one that cannot be read, its name and why. Blocks."""
-        found: list[dict[str, Any]] = []
-        for name in run_names(self._files):
-            try:
-                found.append(self.document(name))
-            except NotFoundError:
-                # Killed before its first record: nothing of it ever happened.
-                continue
-            except JbackupdError as error:
-                found.append({"run": name, **failure(error)})
-        return found
+        return reports(self._files, self.document)
 
     async def close(self) -> None:
         """Settle what is under way; the runs stay journalled as they are."""
         for live in self._live.values():
-            live.task.cancel()
+            live.cancel()
         for name in list(self._live):
             await self.end(name)
 
-    @staticmethod
-    async def _settle(live: _Live) -> None:
-        await asyncio.wait({live.task})
-        await live.deeds.close()
-        live.run.record.close()
-
     def _check_free(self, plan: Plan) -> None:
         for name, live in self._live.items():
-            if live.run.record.plan.tenant == plan.tenant and not live.task.done():
+            if live.record.plan.tenant == plan.tenant and not live.is_over:
                 raise BusyError(
                     "the recovery run {run} of {tenant} is under way", "wait for it, or watch it",
                     run=name, tenant=plan.tenant,
                 )
 
     def _start(self, name: str, record: RunRecord, shares: Sequence[Share], *, again: bool) -> None:
-        live = self._made(name, record, shares)
-        live.task = self._launched(name, live, again=again, keys=bool(shares))
+        self._made(name, record, shares).launch(again=again, keys=bool(shares))
 
-    def _made(self, name: str, record: RunRecord, shares: Sequence[Share]) -> _Live:
-        """Return a run of this process that does nothing yet."""
-        deeds = SiteDeeds(self._premises_of(record.plan.tenant), record, shares)
-        watchers: list[asyncio.Queue[News | None]] = []
-        loop = asyncio.get_running_loop()
-
-        def tell(step: str, news: News) -> None:
-            # Progress comes from threads.
-            loop.call_soon_threadsafe(_spread, watchers, {"step": step, **news})
-
-        run = Run(record, deeds, self._clock, tell, self._defect, learned=self._learned(record.plan))
-        nothing: asyncio.Future[bool] = loop.create_future()
-        nothing.set_result(False)
-        self._live[name] = _Live(run, deeds, nothing, watchers)
+    def _made(self, name: str, record: RunRecord, shares: Sequence[Share]) -> LiveRun:
+        self._live[name] = LiveRun(
+            self._premises_of(record.plan.tenant), record, shares, self._clock, self._defect,
+            self._learned(record.plan),
+        )
         return self._live[name]
-
-    def _launched(self, name: str, live: _Live, *, again: bool, keys: bool) -> asyncio.Task[bool]:
-        async def go() -> bool:
-            try:
-                return await live.run.go(again=again, keys=keys)
-            except JbackupdError:
-                # Told to whoever asks, by `document`.
-                raise
-            except Exception as error:
-                self._defect(f"recovery {name}", error)
-                raise
-            finally:
-                try:
-                    if not holds_keys_open(live.run.record.plan, live.run.record.standing):
-                        await settled(live.deeds.forget())
-                finally:
-                    _spread(live.watchers, None)
-
-        return asyncio.create_task(go(), name=f"recovery {name}")
-
-
-def _removed(name: str) -> RefusedError:
-    return RefusedError("what the recovery run {run} laid out was removed", "run the plan again", run=name)
-
-
-def _spread(watchers: list[asyncio.Queue[News | None]], news: News | None) -> None:
-    """Tell all watchers; one that does not keep up misses progress, never an event."""
-    for queue in watchers:
-        if news is None or news.get("event") != "progress" or queue.qsize() < WATCHER_BEHIND_MAX:
-            queue.put_nowait(news)
-
-
-def _stopped(task: asyncio.Future[bool]) -> dict[str, Any] | None:
-    """Return why a run of this process stopped before its end, as an error for machines; None if it did not."""
-    if not task.done() or task.cancelled():
-        return None
-    error = task.exception()
-    if error is None:
-        return None
-    told = failure(error) if isinstance(error, JbackupdError) else defect(error)
-    return dict(told["error"])
