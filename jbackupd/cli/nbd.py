@@ -55,6 +55,7 @@ def nbd(
 async def _serve(
     frame: Frame, wish: ExportWish, sites: tuple[str, ...], shares: tuple[str, ...], encoding: str
 ) -> int:
+    from jbackupd.service.bringers import Bringers
     from jbackupd.service.exporting import served
     from jbackupd.service.wiring import known_verifiers
     from jbackupd.storage.files import PosixFiles
@@ -76,7 +77,7 @@ async def _serve(
     keys = await asyncio.to_thread(keys_of, settings, wish.selector.dataset.tenant, shares)
     verifiers = await asyncio.to_thread(known_verifiers, settings)
     places = await asyncio.to_thread(other_sites, settings, sites)
-    async with served(files, wish, keys, places, verifiers=verifiers, failed=failed) as export:
+    async with served(files, wish, keys, places, Bringers(files), verifiers=verifiers, failed=failed) as export:
         say_picked(frame, export.stored, wish.selector)
         _tell(frame, wish, export, encoding)
         await _follow(frame, export, ended)

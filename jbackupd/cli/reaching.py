@@ -47,13 +47,15 @@ def reached(
     settings: Settings, selector: PointSelector, sites: tuple[str, ...], shares: tuple[str, ...]
 ) -> Iterator[Reached]:
     """Open a point, for a command that blocks; what brings from other sites runs on a thread of its own."""
+    from jbackupd.service.bringers import Bringers
     from jbackupd.service.reaching import reached_point
     from jbackupd.service.wiring import known_verifiers
     from jbackupd.storage.files import PosixFiles
 
+    files = PosixFiles(settings.site.state)
     opening = reached_point(
-        PosixFiles(settings.site.state), selector, keys_of(settings, selector.dataset.tenant, shares),
-        other_sites(settings, sites), verifiers=known_verifiers(settings), ask_first=bool(sites),
+        files, selector, keys_of(settings, selector.dataset.tenant, shares), other_sites(settings, sites),
+        Bringers(files), verifiers=known_verifiers(settings), ask_first=bool(sites),
     )
     with _loop() as loop:
         point = asyncio.run_coroutine_threadsafe(opening.__aenter__(), loop).result()

@@ -115,18 +115,16 @@ class Bringer:
 
     Args:
         parts: Where the bytes go.
-        places: Sites, the nearest first.
     """
 
     def __init__(
-        self, parts: Parts, tenant: TenantId, places: Sequence[Place], *, clock: Clock | None = None,
-        backoff: Backoff | None = None,
+        self, parts: Parts, tenant: TenantId, *, clock: Clock | None = None, backoff: Backoff | None = None
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.state = Brought()
         self._parts = parts
         self._tenant = tenant
-        self._places = list(places)
+        self._places: list[Place] = []
         self._clock = clock or SystemClock()
         self._backoff = backoff or Backoff(0.25, 5.0)
         self._lines: dict[SiteId, SiteLine] = {}
@@ -140,17 +138,14 @@ class Bringer:
         self._outstanding = 0
         self._window = Window(self._clock.monotonic())
         self._order = FillOrder()
+        self._wishes: dict[object, Sequence[Part]] = {}
         self._filled: dict[ObjectName, Part] = {}
         self._here: dict[ObjectName, int] = {}
         self._changed = asyncio.Event()
         self._idle = asyncio.Event()
         self._is_closed = False
         self._came_at = self._clock.monotonic()
-        self._tasks = [
-            asyncio.create_task(self._save_now_and_then(), name="parts"),
-            # The first read must not wait until both sides have proved who they are.
-            asyncio.create_task(self._line(frozenset()), name="first line"),
-        ]
+        self._tasks: list[asyncio.Task[object]] = [asyncio.create_task(self._save_now_and_then(), name="parts")]
 
     async def close(self) -> None:
         """Stop, save what came, and hang up; harmless twice."""
@@ -165,14 +160,45 @@ class Bringer:
         await self._on_disk(self._parts.close)
         self._threads.shutdown(wait=False)
 
-    def fill(self, parts: Sequence[Part]) -> None:
-        """Begin to fetch packs that nobody waits for, in this order, around what readers touch."""
-        self._filled = {part.name: part for part in parts}
+    def ask_also(self, places: Sequence[Place]) -> None:
+        """Ask these sites too, the nearest first, behind those that are asked already; of each one line is made."""
+        known = {place.site for place in self._places}
+        is_first = not self._places
+        self._places += [place for place in places if place.site not in known]
+        if is_first and self._places:
+            # The first read must not wait until both sides have proved who they are.
+            self._tasks.append(asyncio.create_task(self._line(frozenset()), name="first line"))
+
+    def fill(self, parts: Sequence[Part]) -> Callable[[], None]:
+        """Begin to fetch packs that nobody waits for, in this order, around what readers touch.
+
+        Several may wish so: the first one's packs come first.
+
+        Returns:
+            Takes the wish back.
+        """
+        wish = object()
+        if not self._wishes:
+            self._tasks.append(asyncio.create_task(self._fill(), name="fill"))
+        self._wishes[wish] = parts
+        self._wishes_changed()
+
+        def take_back() -> None:
+            del self._wishes[wish]
+            self._wishes_changed()
+
+        return take_back
+
+    def _wishes_changed(self) -> None:
+        self._filled = {part.name: part for parts in self._wishes.values() for part in parts}
         self._order.set(list(self._filled))
-        self.state.total_bytes = sum(part.size for part in parts)
-        for part in parts:
+        self.state.total_bytes = sum(part.size for part in self._filled.values())
+        self.state.here_bytes = 0
+        self._here.clear()
+        for part in self._filled.values():
             self._count(part)
-        self._tasks.append(asyncio.create_task(self._fill(), name="fill"))
+        self._idle.clear()
+        self._changed.set()
 
     @property
     def is_idle(self) -> bool:

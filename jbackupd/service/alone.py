@@ -23,6 +23,7 @@ from jbackupd.model.errors import JbackupdError, PeerError, UsageError
 from jbackupd.model.ids import DatasetId, SiteId, TenantId
 from jbackupd.model.texts import language
 from jbackupd.service.auditlogs import AuditLogs
+from jbackupd.service.bringers import Bringers
 from jbackupd.service.continuityverbs import ContinuityVerbs
 from jbackupd.service.control import Call, Handler
 from jbackupd.service.intake import Books
@@ -96,12 +97,13 @@ def alone(settings: Settings) -> Iterator[Alone]:
         epochs = open_epochs(site)
         clock, log = SystemClock(), Log()
         audit_logs = AuditLogs(site.files, clock)
+        bringers = Bringers(site.files)
         books = Books(site.files, lambda: site.identity.local_key, clock)
 
         def premises_of(tenant: TenantId) -> Premises:
             return Premises(
                 files=site.files, store=store_of(site.files, tenant), verifiers=site.verifiers, clock=clock,
-                others=_Unasked(site), audit=functools.partial(audit_logs.of, tenant),
+                others=_Unasked(site), bringers=bringers, audit=functools.partial(audit_logs.of, tenant),
                 language=settings.language or language(), books=books,
             )
 

@@ -33,6 +33,7 @@ from jbackupd.model.clock import SystemClock
 from jbackupd.model.errors import JbackupdError, PeerError
 from jbackupd.model.ids import DatasetId, SiteId, TenantId
 from jbackupd.service.auditlogs import AuditLogs
+from jbackupd.service.bringers import Bringers
 from jbackupd.service.log import Log
 from jbackupd.service.premises import Premises
 from jbackupd.service.recovering import Recoveries
@@ -120,11 +121,12 @@ async def rehearse(order: Order) -> dict[str, Any]:
     log, audits = Log(), AuditLogs(PosixFiles(order.work), clock)
     verifiers = known_verifiers(settings)
     plan = parse_plan(order.plan)
-    real = PosixFiles(settings.site.state)
+    real, bringers = PosixFiles(settings.site.state), Bringers(files)
 
     def premises_of(tenant: TenantId) -> Premises:
         return Premises(
             files=files, store=store_of(real, tenant), verifiers=verifiers, clock=clock, others=NoOthers(),
+            bringers=bringers,
             audit=lambda: audits.of(tenant), language=settings.language or "ja",
         )
 

@@ -23,6 +23,7 @@ from jbackupd.restore.fileview import Extents, FileView
 from jbackupd.restore.nbdserver import Device, NbdServer
 from jbackupd.restore.view import ViewablePoint
 from jbackupd.runtime.offload import settled
+from jbackupd.service.bringers import Bringers
 from jbackupd.service.client import short_path
 from jbackupd.service.reaching import KeysOf, reached_point
 from jbackupd.storage.files import PosixFiles
@@ -70,13 +71,14 @@ class Served:
 
 @contextlib.asynccontextmanager
 async def served(
-    files: PosixFiles, wish: ExportWish, keys_of: KeysOf, places: Sequence[Place], *,
+    files: PosixFiles, wish: ExportWish, keys_of: KeysOf, places: Sequence[Place], bringers: Bringers, *,
     verifiers: Mapping[SiteId, SiteVerifier],
     failed: Callable[[str, JbackupdError], None] = lambda name, error: None,
 ) -> AsyncIterator[Served]:
     """Serve a file of a point until the context ends; what was written and flushed stays in the overlay.
 
     Args:
+        bringers: Of this process.
         failed: Told of every request that could not be carried out.
 
     Raises:
@@ -86,7 +88,7 @@ async def served(
     """
     async with contextlib.AsyncExitStack() as held:
         reached = await held.enter_async_context(reached_point(
-            files, wish.selector, keys_of, places, verifiers=verifiers, ask_first=wish.ask_first
+            files, wish.selector, keys_of, places, bringers, verifiers=verifiers, ask_first=wish.ask_first
         ))
         entry = await asyncio.to_thread(file_entry, reached.point, wish.path, reached.stored.label)
         extents = Extents((extent.frame, extent.offset, extent.length) for extent in entry.extents)

@@ -13,6 +13,7 @@ from jbackupd.engine.survey import Survey
 from jbackupd.model.clock import Clock
 from jbackupd.model.errors import JbackupdError
 from jbackupd.model.ids import DatasetId, SiteId, TenantId
+from jbackupd.service.bringers import Bringers
 from jbackupd.service.intake import Books
 from jbackupd.storage.files import PosixFiles
 from jbackupd.vault.store import ObjectStore
@@ -56,6 +57,7 @@ class Premises:
         store: The tenant's objects at this site.
         verifiers: Who may sign points.
         others: Asked once in a run, before the first restore.
+        bringers: Of this process: what points are read from elsewhere with.
         audit: Opens the tenant's one audit log, which all its desks share; blocks.
         language: Of the desk's pages until a clerk chooses.
         books: Where desks write receptions; without them desks only look residents up.
@@ -66,6 +68,7 @@ class Premises:
     verifiers: Mapping[SiteId, SiteVerifier]
     clock: Clock
     others: Others
+    bringers: Bringers
     audit: Callable[[], DeskAudit]
     language: str
     books: Books | None = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from jbackupd.catalog.database import Catalog
 from jbackupd.codec.signing import SiteVerifier
@@ -21,6 +21,7 @@ from jbackupd.model.records import Extent
 from jbackupd.restore.awaypoint import AwayPoint
 from jbackupd.restore.view import ViewablePoint
 from jbackupd.runtime.offload import settled
+from jbackupd.service.bringers import Bringers
 from jbackupd.service.leases import reading
 from jbackupd.service.wiring import VAULTS, known_verifiers
 from jbackupd.service.wiring import keys_of as site_keys
@@ -71,6 +72,7 @@ class Reached:
     _brings: Brings | None = None
     _parts: Parts | None = None
     _store: AwayStore | None = None
+    _held: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
 
     async def fill(self, extents: Sequence[Extent]) -> None:
         """Begin to bring all that extents need, in their order, around what is being read; if anything is missing."""
@@ -78,12 +80,12 @@ class Reached:
             return
         packs = await asyncio.to_thread(self._brings.packs, extents)
         away = [name for name in packs if not self._store.is_here(ObjectRef(ObjectKind.PACK, name))]
-        self.bringer.fill([await asyncio.to_thread(self._parts.of, name) for name in away])
+        self._held.callback(self.bringer.fill([await asyncio.to_thread(self._parts.of, name) for name in away]))
 
 
 @contextlib.asynccontextmanager
 async def reached_point(
-    files: PosixFiles, selector: PointSelector, keys_of: KeysOf, places: Sequence[Place], *,
+    files: PosixFiles, selector: PointSelector, keys_of: KeysOf, places: Sequence[Place], bringers: Bringers, *,
     verifiers: Mapping[SiteId, SiteVerifier], ask_first: bool = False, cache_bytes: int = CACHE_BYTES,
 ) -> AsyncIterator[Reached]:
     """Open a point, from the vault here as far as it goes.
@@ -91,6 +93,7 @@ async def reached_point(
     Args:
         files: The state folder.
         places: Other sites that may hold the tenant, the nearest first.
+        bringers: Of this process.
         verifiers: Who may sign points.
         ask_first: Ask the sites which points there are, even where one here fits.
         cache_bytes: Plaintext of frames kept at most.
@@ -104,8 +107,9 @@ async def reached_point(
     tenant = selector.dataset.tenant
     store = AwayStore(files, f"{VAULTS}/{tenant}")
     async with contextlib.AsyncExitStack() as held:
-        if ask_first or not await asyncio.to_thread(_is_known, store, selector, verifiers):
-            await _outline(store, selector, places, verifiers)
+        async with bringers.turn(tenant):
+            if ask_first or not await asyncio.to_thread(_is_known, store, selector, verifiers):
+                await _outline(store, selector, places, verifiers)
         held.enter_context(reading(files.root, tenant))
         catalog = held.enter_context(contextlib.closing(Catalog(":memory:")))
         vault, stored = await asyncio.to_thread(_opened, store, catalog, selector, keys_of, verifiers)
@@ -119,13 +123,12 @@ async def reached_point(
                 "packs of {point} are missing here, and there is no other site to ask",
                 "add the [[peer]] that holds them, with its address", point=stored.label,
             )
-        parts = await asyncio.to_thread(Parts, files, ObjectStore(files, store.folder), catalog.pack_length)
-        bringer = Bringer(parts, tenant, places)
-        held.push_async_callback(bringer.close)
+        shared = bringers.of(tenant, store, places, catalog.pack_length)
+        parts, bringer = await held.enter_async_context(shared)
         brings = Brings(bringer, parts, catalog)
         store.connect(parts, brings.range, brings.doubt)
         point = AwayPoint(await asyncio.to_thread(vault.open_point, stored, reader), store, brings)
-        yield Reached(stored, point, bringer, brings, parts, store)
+        yield Reached(stored, point, bringer, brings, parts, store, held)
 
 
 def _is_known(store: AwayStore, selector: PointSelector, verifiers: Mapping[SiteId, SiteVerifier]) -> bool:

@@ -19,6 +19,7 @@ from jbackupd.model.texts import _, language
 from jbackupd.runtime.offload import Offload
 from jbackupd.service.auditlogs import AuditLogs
 from jbackupd.service.board import Board
+from jbackupd.service.bringers import Bringers
 from jbackupd.service.continuityverbs import ContinuityVerbs
 from jbackupd.service.control import Control
 from jbackupd.service.drillrecords import read_records
@@ -58,6 +59,7 @@ class Succession:
         self._audit_logs = AuditLogs(files, clock)
         self._books = Books(files, lambda: live.identity.local_key, clock, self._tell_of_broken)
         self._elsewhere = Elsewhere(live, epochs, files, board, peers, offload=offload, log=log)
+        self._bringers = Bringers(files)
         self.recoveries = Recoveries(
             files, epochs=epochs, clock=clock, premises_of=self._premises_of, defect=log.defect,
             learned=lambda plan: learned_times(plan.id, read_records(files)),
@@ -143,7 +145,8 @@ class Succession:
     def _premises_of(self, tenant: TenantId) -> Premises:
         return Premises(
             files=self._files, store=store_of(self._files, tenant), verifiers=self._live.verifiers,
-            clock=self._clock, others=self._elsewhere, audit=functools.partial(self._audit_logs.of, tenant),
+            clock=self._clock, others=self._elsewhere, bringers=self._bringers,
+            audit=functools.partial(self._audit_logs.of, tenant),
             language=self._live.settings.language or language(), books=self._books,
         )
 

@@ -18,7 +18,7 @@ import contextlib
 import os
 import posixpath
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -164,24 +164,32 @@ class Parts:
     Args:
         files: The state folder.
         store: The tenant's objects; whole packs move there.
-        size_of: Tells how long a pack is that is not in the store; None when nothing says so.
 
     Raises:
         BusyError: Another process fills the tenant's packs just now.
     """
 
-    def __init__(
-        self, files: PosixFiles, store: ObjectStore, size_of: Callable[[ObjectName], int | None]
-    ) -> None:
+    def __init__(self, files: PosixFiles, store: ObjectStore) -> None:
         self._files = files
         self._store = store
-        self._size_of = size_of
+        self._sizes: list[Callable[[ObjectName], int | None]] = []
         self._folder = posixpath.join(store.folder, FOLDER)
         self._lock = threading.Lock()
         self._parts: dict[ObjectName, Part] = {}
         files.make_folder(self._folder)
         self._guard = SparseFile(os.path.join(files.root, self._folder, "lock"), alone=True)
         self._clear()
+
+    @contextlib.contextmanager
+    def sizes_from(self, size_of: Callable[[ObjectName], int | None]) -> Iterator[None]:
+        """Let somebody tell how long packs are that are not in the store; None from who does not know one."""
+        with self._lock:
+            self._sizes.append(size_of)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._sizes.remove(size_of)
 
     def of(self, name: ObjectName) -> Part:
         """Return what is here of a pack.
@@ -192,7 +200,7 @@ class Parts:
         with self._lock:
             part = self._parts.get(name)
             if part is None:
-                size = self._size_of(name)
+                size = next((size for told in self._sizes if (size := told(name)) is not None), None)
                 if size is None:
                     raise MissingObjectError(
                         "{object} is missing from the vault, and no index lists it", "fetch the whole dataset",

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from jbackupd.engine.bring import Place, SiteLine
 from jbackupd.model.ids import PointSelector, SiteId
+from jbackupd.service.bringers import Bringers
 from jbackupd.service.reaching import Reached, reached_point
 from jbackupd.storage.files import PosixFiles
 from jbackupd.transport.dial import dial
@@ -52,7 +53,8 @@ class Away:
 
     @contextlib.asynccontextmanager
     async def reached(
-        self, *, sites: tuple[str, ...] = ("kyoto",), cache_bytes: int = 1 << 20, holder: object = None
+        self, *, sites: tuple[str, ...] = ("kyoto",), cache_bytes: int = 1 << 20, holder: object = None,
+        bringers: Bringers | None = None,
     ) -> AsyncIterator[Reached]:
         """Open the newest point at the reader, over lines to these sites."""
         async with contextlib.AsyncExitStack() as stack:
@@ -61,9 +63,10 @@ class Away:
                 site = getattr(self.town, name)
                 endpoint = await stack.enter_async_context(self.town.listening(site, holder))
                 places.append(Place(SiteId(name), partial(self._dial, site, endpoint.port)))
+            files = PosixFiles(str(self.folder / "reader"))
             yield await stack.enter_async_context(reached_point(
-                PosixFiles(str(self.folder / "reader")), PointSelector(onesite.DATASET, None),
-                lambda _: self.owner.keyring, places, verifiers={SiteId("saga"): self.owner.signer.public},
+                files, PointSelector(onesite.DATASET, None), lambda _: self.owner.keyring, places,
+                bringers or Bringers(files), verifiers={SiteId("saga"): self.owner.signer.public},
                 cache_bytes=cache_bytes,
             ))
 

@@ -38,7 +38,8 @@ class Exporting:
         work.premises.files.make_folder(work.folder)
         async with contextlib.AsyncExitStack() as opening:
             export = await opening.enter_async_context(served(
-                work.premises.files, wish, work.keys, places, verifiers=work.premises.verifiers,
+                work.premises.files, wish, work.keys, places, work.premises.bringers,
+                verifiers=work.premises.verifiers,
                 failed=lambda name, error: tell({"event": "damage", "path": name, "reason": str(error)}),
             ))
             self._open[step.id] = opening.pop_all()

@@ -44,7 +44,8 @@ class Mounting:
         work = self._work
         async with contextlib.AsyncExitStack() as opening:
             reached = await opening.enter_async_context(reached_point(
-                work.premises.files, self._selector(step), work.keys, places, verifiers=work.premises.verifiers,
+                work.premises.files, self._selector(step), work.keys, places, work.premises.bringers,
+                verifiers=work.premises.verifiers,
                 # Asked only for what nobody has chosen before: what was written belongs to one point.
                 ask_first=bool(places) and "point" not in earlier,
             ))

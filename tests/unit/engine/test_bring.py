@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from jbackupd.model.errors import DamageError, MissingObjectError
+from jbackupd.model.errors import BusyError, DamageError, MissingObjectError
 from jbackupd.model.ids import ObjectRef
 from jbackupd.model.records import Access
 from jbackupd.restore.fileview import FileView
 from jbackupd.restore.view import PointView
+from jbackupd.service.bringers import Bringers
 from jbackupd.service.reaching import Reached
+from jbackupd.storage.files import PosixFiles
 from jbackupd.vault.holder import VaultHolder
 from tests.support.away import Away
 from tests.support.onesite import MemorySource, Site
@@ -99,6 +101,35 @@ def test_filling_makes_objects_of_the_vault_and_needs_no_site_afterwards(away: A
         async with away.reached(sites=()) as reached:
             assert await asyncio.to_thread(lambda: opened(reached).read(0, IMAGE_BYTES)) == contents()[-1]
             assert reached.bringer is None
+
+    run(story())
+
+
+def test_two_who_read_at_once_share_what_comes_and_the_last_one_hangs_up(away: Away) -> None:
+    """As an export and a mount in one plan: one line, nothing brought twice; a third in another process waits."""
+    files = PosixFiles(str(away.folder / "reader"))
+
+    async def story() -> None:
+        bringers = Bringers(files)
+        async with away.reached(bringers=bringers) as first:
+            file = await asyncio.to_thread(opened, first)
+            await first.fill([file.extents[number] for number in range(len(file.extents))])
+            async with away.reached(bringers=bringers) as second:
+                assert second.bringer is first.bringer is not None
+                same = await asyncio.to_thread(opened, second)
+                await second.fill([same.extents[number] for number in range(len(same.extents) // 2)])
+                with pytest.raises(BusyError):
+                    async with away.reached():
+                        pass
+                await second.bringer.filled()
+                state = second.bringer.state
+                assert state.here_bytes == state.total_bytes
+                assert state.received_bytes < sum(path.stat().st_size for path in away.packs("kyoto")) * 1.2
+            assert await asyncio.to_thread(file.read, 0, IMAGE_BYTES) == contents()[-1], "the first reads on"
+            assert state.total_bytes, "and its wish stands"
+        assert away.dialled == ["kyoto"]
+        async with away.reached(sites=()) as third:
+            assert third.bringer is None
 
     run(story())
 

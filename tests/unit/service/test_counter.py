@@ -26,6 +26,7 @@ from jbackupd.model.clock import SystemClock
 from jbackupd.model.errors import ConfigError, FormatError, NotFoundError, PeerError, RefusedError
 from jbackupd.model.ids import DatasetId, TenantId
 from jbackupd.service.auditlogs import AuditLogs
+from jbackupd.service.bringers import Bringers
 from jbackupd.service.counter import Counter, Restored
 from jbackupd.service.intake import Books
 from jbackupd.service.premises import Premises
@@ -56,7 +57,7 @@ def premises(tmp_path: Path) -> Premises:
     files.make_folder("")
     store = ObjectStore(files, "vaults/imari")
     audit = functools.partial(AuditLogs(files, clock).of, TENANT)
-    return Premises(files, store, {}, clock, Nobody(), audit, "en")
+    return Premises(files, store, {}, clock, Nobody(), Bringers(files), audit, "en")
 
 
 @pytest.fixture

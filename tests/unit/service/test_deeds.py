@@ -22,6 +22,7 @@ from jbackupd.model.clock import SystemClock
 from jbackupd.model.errors import JbackupdError, NotFoundError, PeerError, RefusedError, ScriptError
 from jbackupd.model.ids import DatasetId, SiteId, TenantId
 from jbackupd.service.auditlogs import AuditLogs
+from jbackupd.service.bringers import Bringers
 from jbackupd.service.counter import Counter
 from jbackupd.service.deeds.checking import Checking
 from jbackupd.service.deeds.people import Fencing, Hooking, Notifying
@@ -61,7 +62,7 @@ def work(tmp_path: Path) -> Iterator[Work]:
     files, clock = PosixFiles(str(tmp_path / "state")), SystemClock()
     files.make_folder("")
     premises = Premises(
-        files, ObjectStore(files, "vaults/imari"), {}, clock, Others(),
+        files, ObjectStore(files, "vaults/imari"), {}, clock, Others(), Bringers(files),
         functools.partial(AuditLogs(files, clock).of, TENANT), "en",
     )
     beginning = Beginning("r1", PLAN, "d" * 64, datetime(2026, 11, 23, 4, 0, tzinfo=UTC), mode="planned")

@@ -23,6 +23,7 @@ from jbackupd.model.clock import SystemClock
 from jbackupd.model.errors import NotFoundError
 from jbackupd.model.ids import SiteId, TenantId
 from jbackupd.model.records import Access
+from jbackupd.service.bringers import Bringers
 from jbackupd.service.deeds.export import Exporting
 from jbackupd.service.deeds.work import Work
 from jbackupd.service.premises import Premises
@@ -80,7 +81,7 @@ def work(away: Away, record: RunRecord, places: Sequence[Place]) -> Work:
     files = PosixFiles(str(away.folder / "reader"))
     premises = Premises(
         files, ObjectStore(files, "vaults/imari"), {SiteId("saga"): away.owner.signer.public}, SystemClock(),
-        Others(places, 1), None, "en",  # type: ignore[arg-type]
+        Others(places, 1), Bringers(files), None, "en",  # type: ignore[arg-type]
     )
     return Work(premises, record, split(away.owner.seed, threshold=2, count=3, label="imari")[:2])
 

@@ -30,6 +30,7 @@ from jbackupd.model.errors import (
 )
 from jbackupd.model.ids import DatasetId, SiteId, TenantId
 from jbackupd.service.auditlogs import AuditLogs
+from jbackupd.service.bringers import Bringers
 from jbackupd.service.premises import Premises
 from jbackupd.service.recovering import Recoveries
 from jbackupd.storage.files import Handle, PosixFiles
@@ -95,6 +96,7 @@ class Site:
         self.runs = Recoveries(
             self.files, epochs=epochs, clock=clock, premises_of=lambda tenant: Premises(
                 self.files, ObjectStore(self.files, f"vaults/{tenant}"), {}, clock, others or Nobody(),
+                Bringers(self.files),
                 functools.partial(AuditLogs(self.files, clock).of, tenant), "en",
             ), defect=lambda where, error: self.defects.append(where),
         )
