@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from jbackupd.catalog.database import Catalog
 from jbackupd.engine.fillorder import FillOrder
-from jbackupd.format.pack import PACK_HEAD_BYTES
+from jbackupd.engine.givers import Givers
 from jbackupd.model.clock import Clock, SystemClock
 from jbackupd.model.errors import (
     DamageError,
@@ -28,13 +26,11 @@ from jbackupd.model.errors import (
     Retry,
 )
 from jbackupd.model.ids import ObjectKind, ObjectName, ObjectRef, SiteId, TenantId
-from jbackupd.model.records import Extent
 from jbackupd.policy.window import Window
 from jbackupd.runtime.offload import settled
 from jbackupd.runtime.supervisor import Backoff
 from jbackupd.vault.parts import Part, Parts
 from jbackupd.vault.peer import Peer
-from jbackupd.vault.plan import make_plan
 from jbackupd.vault.ranges import Ranges
 
 DEMAND_BYTES = 64 * 1024
@@ -43,8 +39,6 @@ round trip, until the fill was asked for again."""
 PATIENCE_SECONDS = 60.0
 """So long a reader waits while no byte comes from any site."""
 LOOK_SECONDS = 1.0
-BLAMED_MAX = 2
-"""So often wrong bytes of a pack may be this site's own disk's fault before the last site that has it is given up."""
 THREADS = 2
 SAVE_SECONDS = 5.0
 """What a crash loses at most, to be fetched again."""
@@ -111,7 +105,7 @@ class _Fetch:
 
 
 class Bringer:
-    """Brings packs of one tenant. Lives on one event loop; `Brings` is its face for threads. Close it after use.
+    """Brings packs of one tenant. Lives on one event loop; `brings.Brings` is its face for threads. Close it after use.
 
     Args:
         parts: Where the bytes go.
@@ -129,9 +123,7 @@ class Bringer:
         self._backoff = backoff or Backoff(0.25, 5.0)
         self._lines: dict[SiteId, SiteLine] = {}
         self._dialling = asyncio.Lock()
-        self._refused: dict[ObjectName, set[SiteId]] = {}
-        self._given: dict[ObjectName, dict[SiteId, Ranges]] = {}
-        self._blamed: Counter[ObjectName] = Counter()
+        self._givers = Givers()
         # Threads of its own: those of whoever waits for what is written here may all be taken.
         self._threads = ThreadPoolExecutor(THREADS, "parts")
         self._under_way: dict[ObjectName, list[_Fetch]] = {}
@@ -300,13 +292,14 @@ class Bringer:
 
     async def _took(self, part: Part, site: SiteId, position: int, piece: bytes) -> bool:
         """Write what came; return whether it counts: not from a site that turned out to give wrong bytes meanwhile."""
-        refused = self._refused.setdefault(part.name, set())
-        if site not in refused:
-            self._given.setdefault(part.name, {}).setdefault(site, Ranges()).add(position, position + len(piece))
+        end = position + len(piece)
+        if site not in self._givers.refused(part.name):
+            self._givers.gave(part.name, site, position, end)
             await self._on_disk(part.write, position, piece)
-        if site in refused:
-            part.forget(position, position + len(piece))
-        return site not in refused
+        counts = site not in self._givers.refused(part.name)
+        if not counts:
+            part.forget(position, end)
+        return counts
 
     async def _finish(self, part: Part) -> None:
         try:
@@ -319,33 +312,21 @@ class Bringer:
         """Hear that bytes turned out wrong, and were thrown away."""
         self._blame(part, offset, offset + length)
 
-    def _blame(self, part: Part, begin: int, end: int) -> None:
-        """Let who gave wrong bytes of a pack not be asked for it again, and throw away all that came from there.
-
-        What came in an earlier process may have gone wrong on the disk here; so may all else, if nobody else has it.
-        """
-        given = self._given.get(part.name, {})
-        givers = {site for site, ranges in given.items() if ranges.holes(begin, end) != [(begin, end)]}
-        is_explained = bool(givers & self._refused.get(part.name, set()))
-        for site in givers:
-            for first, last in given.pop(site):
-                part.forget(first, last)
-        if is_explained:
-            return
-        self._blamed[part.name] += bool(givers)
-        has_others = len(self._refused.get(part.name, set()) | givers) < len(self._places)
-        # Of several whose bytes were joined one alone was wrong: the next time one alone is asked, most likely.
-        if (has_others and len(givers) == 1) or self._blamed[part.name] >= BLAMED_MAX:
-            self._refuse(part, givers)
-
     async def _on_disk(self, function: Callable[..., None], *args: object) -> None:
         await settled(self.loop.run_in_executor(self._threads, function, *args))
 
-    def _refuse(self, part: Part, sites: set[SiteId]) -> None:
+    def _refuse(self, part: Part, sites: Iterable[SiteId]) -> None:
         """Let sites not be asked for a pack any more."""
         was_hopeless = self._is_hopeless(part)
-        self._refused.setdefault(part.name, set()).update(sites)
+        self._givers.refuse(part.name, sites)
         self.state.hopeless += self._is_hopeless(part) and not was_hopeless
+
+    def _blame(self, part: Part, begin: int, end: int) -> None:
+        """Hear that a range of a pack is wrong: forget all that whoever gave it gave."""
+        wrong, sites = self._givers.blame(part.name, begin, end, len(self._places))
+        for first, last in wrong:
+            part.forget(first, last)
+        self._refuse(part, sites)
 
     async def _note(self, part: Part, place: Place | None, line: SiteLine | None, error: JbackupdError) -> None:
         self._order.restart()
@@ -366,7 +347,7 @@ class Bringer:
             raise error
 
     def _is_hopeless(self, part: Part) -> bool:
-        return len(self._refused.get(part.name, ())) >= len(self._places)
+        return len(self._givers.refused(part.name)) >= len(self._places)
 
     # Lines.
 
@@ -381,7 +362,7 @@ class Bringer:
                 "no site gives {object}", "see 'jbackupd site status' which sites answer",
                 object=ObjectRef(ObjectKind.PACK, part.name),
             )
-        return await self._line(frozenset(self._refused.get(part.name, ())))
+        return await self._line(self._givers.refused(part.name))
 
     async def _line(self, refused: frozenset[SiteId]) -> tuple[Place, SiteLine]:
         """Return a line to a site that is not among some; waits until one is reached."""
@@ -443,66 +424,3 @@ class Bringer:
             await asyncio.sleep(SAVE_SECONDS)
             with contextlib.suppress(JbackupdError):
                 await self._on_disk(self._parts.save)
-
-
-class Brings:
-    """A bringer as threads see it: calls block until what they want is here.
-
-    Args:
-        bringer: Lives on its loop; readers must not be on that thread.
-        parts: Its parts.
-        catalog: Where frames are.
-    """
-
-    def __init__(self, bringer: Bringer, parts: Parts, catalog: Catalog) -> None:
-        self._bringer = bringer
-        self._parts = parts
-        self._catalog = catalog
-
-    def range(self, ref: ObjectRef, offset: int, length: int) -> None:
-        """Return once a range of a pack is here; see `Bringer.bring`."""
-        self._bring([Wanted(self._parts.of(ref.name), offset, offset + length)])
-
-    def doubt(self, ref: ObjectRef, offset: int, length: int) -> None:
-        """Say that bytes of a pack turned out wrong; its part has forgotten them."""
-        doubt = self._bringer.doubt(self._parts.of(ref.name), offset, length)
-        asyncio.run_coroutine_threadsafe(doubt, self._bringer.loop).result()
-
-    def frames(self, extents: Iterable[Extent], is_here: Callable[[ObjectRef], bool]) -> None:
-        """Return once all frames that extents need are here: one round trip for all of them together.
-
-        Args:
-            is_here: Tells which packs are in the vault.
-        """
-        plan = make_plan(extents, self._catalog.find_frames, lambda _: False)
-        ranges: dict[ObjectName, Ranges] = {}
-        for place in plan.places.values():
-            wanted = ranges.setdefault(place.pack, Ranges([(0, PACK_HEAD_BYTES)]))
-            wanted.add(place.record.offset, place.record.offset + place.record.sealed_length)
-        self._bring([
-            Wanted(part, begin, end)
-            for pack, wanted in ranges.items() if not is_here(ObjectRef(ObjectKind.PACK, pack))
-            for part in [self._parts.of(pack)] for begin, end in wanted
-        ])
-
-    def packs(self, extents: Iterable[Extent]) -> list[ObjectName]:
-        """Return the packs that extents need, in the order in which they are first needed."""
-        found: dict[ObjectName, None] = {}
-        batch: list[Extent] = []
-
-        def look() -> None:
-            plan = make_plan(batch, self._catalog.find_frames, lambda _: False)
-            found.update(dict.fromkeys(place.pack for place in plan.places.values()))
-            batch.clear()
-
-        for extent in extents:
-            batch.append(extent)
-            if len(batch) >= 32:
-                look()
-        look()
-        return list(found)
-
-    def _bring(self, wanted: Sequence[Wanted]) -> None:
-        if not wanted:
-            return
-        asyncio.run_coroutine_threadsafe(self._bringer.bring(wanted), self._bringer.loop).result()

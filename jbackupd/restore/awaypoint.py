@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from jbackupd.engine.bring import Brings
+from jbackupd.engine.brings import Brings
 from jbackupd.format.tree import TreeRecord
 from jbackupd.model.records import Extent
 from jbackupd.vault.away import AwayStore

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 from jbackupd.catalog.database import Catalog
 from jbackupd.codec.signing import SiteVerifier
-from jbackupd.engine.bring import Bringer, Brings, Place
+from jbackupd.engine.bring import Bringer, Place
+from jbackupd.engine.brings import Brings
 from jbackupd.engine.fetch import fetch
 from jbackupd.model.errors import JbackupdError, MissingObjectError, NotFoundError, PeerError
 from jbackupd.model.ids import ObjectKind, ObjectRef, PointSelector, SiteId, TenantId
