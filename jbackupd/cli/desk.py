@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jbackupd.cli.deposits import adopt, deposits, erase_deposits
 from jbackupd.cli.journal import BY_HAND, journal
 from jbackupd.cli.output import Frame, pass_frame
 from jbackupd.model.errors import DamageError, NotFoundError, RefusedError, UsageError
@@ -31,6 +32,8 @@ def desk() -> None:
 
 
 desk.add_command(journal)
+for _command in (deposits, adopt, erase_deposits):
+    journal.add_command(_command)
 
 
 @desk.command("load", help=_("Load a resident extract (CSV) into the desk."))

@@ -77,6 +77,8 @@ def _lines(zone: tzinfo, page: dict[str, Any]) -> Iterator[str]:
         yield from _soundness_lines(vault)
     for plan in page.get("plans", ()):
         yield from _plan_lines(zone, plan)
+    for desk in page.get("intake", ()):
+        yield from _desk_lines(desk)
     for job in page["jobs"]:
         yield _job_line(job)
 
@@ -155,6 +157,16 @@ def _plan_lines(zone: tzinfo, plan: dict[str, Any]) -> Iterator[str]:
         yield "    " + text_of(plan["error"])
     for finding in plan["findings"]:
         yield "    " + (f"{finding['step']}: " if finding["step"] else "") + finding["text"]
+
+
+def _desk_lines(desk: dict[str, Any]) -> Iterator[str]:
+    """Yield where the receptions of a desk lie besides here."""
+    have = [each["site"] for each in desk["deposits"] if each["error"] is None and each["bytes"] == desk["bytes"]]
+    where = _("also at {sites}").format(sites=", ".join(have)) if have else _("AT THIS SITE ALONE")
+    yield _("receptions of {tenant} at desk {desk}: {where}").format(where=where, **desk)
+    for each in desk["deposits"]:
+        if each["error"] is not None:
+            yield f"    {each['site']}: {text_of(each['error'])}"
 
 
 def _peer_lines(peer: dict[str, Any]) -> Iterator[str]:

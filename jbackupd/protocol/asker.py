@@ -79,6 +79,7 @@ _ANSWERS = {
     FrameType.POINTS: {FrameType.POINTS_ARE},
     FrameType.DECLARE: {FrameType.DECLARED},
     FrameType.LOSSES: {FrameType.LOSSES_ARE},
+    FrameType.DEPOSIT: {FrameType.DEPOSITED},
 }
 
 

@@ -43,6 +43,7 @@ class FrameType(IntEnum):
     POINTS = 22
     DECLARE = 23
     LOSSES = 24
+    DEPOSIT = 25
     OFFSETS = 32
     KEPT = 33
     STORED = 34
@@ -52,6 +53,7 @@ class FrameType(IntEnum):
     POINTS_ARE = 38
     DECLARED = 39
     LOSSES_ARE = 40
+    DEPOSITED = 41
 
 
 PAYLOAD_BYTES_MAX: dict[FrameType, int] = {
@@ -70,6 +72,7 @@ PAYLOAD_BYTES_MAX: dict[FrameType, int] = {
     FrameType.POINTS: 256,
     FrameType.DECLARE: 128 * 1024,  # a declaration with a handful of approvals of 4 KiB
     FrameType.LOSSES: 16 * 1024,  # the epochs of 300 sites
+    FrameType.DEPOSIT: 200 * 1024,  # a head, and a piece of a journal
     FrameType.OFFSETS: 16 * 1024,
     FrameType.KEPT: 32,
     FrameType.STORED: 16,
@@ -79,6 +82,7 @@ PAYLOAD_BYTES_MAX: dict[FrameType, int] = {
     FrameType.POINTS_ARE: 32 * 1024,
     FrameType.DECLARED: 16,
     FrameType.LOSSES_ARE: 128 * 1024,  # at least one declaration
+    FrameType.DEPOSITED: 32,
 }
 
 

@@ -21,7 +21,7 @@ from jbackupd.model.ids import SiteId
 from jbackupd.protocol.framing import Frame
 from jbackupd.protocol.messages import NONCE_BYTES, Hello, Prove, decode_message
 
-VERSIONS = (1,)
+VERSIONS = (1, 2)
 """Versions this program speaks: the newest and the two before it, as soon as there are three."""
 CONTEXT = b"jbackupd line"
 

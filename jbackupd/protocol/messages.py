@@ -24,6 +24,8 @@ LOSSES_MAX = 64
 DECLARATION_BYTES_MAX = 120 * 1024
 POINTS_MAX = 256
 RECEIPTS_MAX = 8
+DEPOSIT_BYTES_MAX = 192 * 1024
+"""A piece of a journal; a head of at most 4 KiB goes with the first."""
 GET_BYTES_MAX = 1 << 20
 """One piece of the disk executor's work, and as much as a cancelled reader may still have to throw away per ask."""
 
@@ -225,6 +227,23 @@ class Losses(Message, frozen=True):
     epochs: Annotated[dict[Word, Count], msgspec.Meta(max_length=300)]
 
 
+class Deposit(Message, frozen=True):
+    """Hands over a piece of a desk's journal, which only grows (format/deposit.py); answered by Deposited.
+
+    Attributes:
+        journal: Its id.
+        head: Empty where the answerer has it.
+        offset: Where the piece belongs; nothing is written where bytes before it are missing.
+    """
+
+    frame_type: ClassVar[FrameType] = FrameType.DEPOSIT
+    tenant: Word
+    journal: Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
+    head: Annotated[bytes, msgspec.Meta(max_length=4096)]
+    offset: Count
+    data: Annotated[bytes, msgspec.Meta(max_length=DEPOSIT_BYTES_MAX)]
+
+
 class Offsets(Message, frozen=True):
     """For each item asked for: durable bytes already there; the object's size when it is whole."""
 
@@ -293,11 +312,18 @@ class LossesAre(Message, frozen=True):
     ]
 
 
+class Deposited(Message, frozen=True):
+    """How many bytes of the journal are durable at the answerer."""
+
+    frame_type: ClassVar[FrameType] = FrameType.DEPOSITED
+    size: Count
+
+
 MESSAGES: Final[dict[FrameType, type[Message]]] = {
     kind.frame_type: kind
     for kind in (
-        Hello, Prove, Error, Ping, Pong, Have, Put, Stop, Commit, Get, Heads, Points, Declare, Losses,
-        Offsets, Kept, Stored, Receipt, End, HeadsAre, PointsAre, Declared, LossesAre,
+        Hello, Prove, Error, Ping, Pong, Have, Put, Stop, Commit, Get, Heads, Points, Declare, Losses, Deposit,
+        Offsets, Kept, Stored, Receipt, End, HeadsAre, PointsAre, Declared, LossesAre, Deposited,
     )
 }  # fmt: skip
 _DECODERS = {kind: msgspec.msgpack.Decoder(message) for kind, message in MESSAGES.items()}

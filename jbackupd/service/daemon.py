@@ -205,6 +205,7 @@ class Daemon:
         self._tasks.start("verify", self._checks.run)
         self._tasks.start("plans", self._plan_checks.run)
         self._tasks.start("return", self._succession.returning.run)
+        self._tasks.start("deposits", self._succession.depositing.run)
         self._tasks.start("received points", self._follow_received)
         self._tasks.start("standing", self._tell_standing)
         self._notifier.ready()
@@ -248,6 +249,7 @@ class Daemon:
                 await self._tasks.stop("verify")
                 await self._tasks.stop("plans")
                 await self._tasks.stop("return")
+                await self._tasks.stop("deposits")
             await self._succession.close()
             await self.runner.stop()
             await self.peer_set.close()
@@ -356,6 +358,7 @@ class Daemon:
             last_results={dataset: end for dataset in datasets if (end := book.last_result(str(dataset)))},
             loaded_at=self._loaded_at, config_error=self._config_error, reclaims=dict(self._reclaims.facts),
             checks=dict(self._checks.facts), plans=dict(self._plan_checks.facts), drills=self._plan_checks.drills,
+            deposits=dict(self._succession.depositing.desks),
         )  # fmt: skip
 
     # What the runner asks.

@@ -46,7 +46,7 @@ class Elsewhere:
 
     async def survey(self, tenant: TenantId) -> Survey:
         """Ask every site that is not lost."""
-        sites = [site for site in self._live.cards if self._epochs.loss_of(site) is None]
+        sites = self.standing()
         lines = dict(zip(sites, await asyncio.gather(*(self._reached(site) for site in sites)), strict=True))
         store = store_of(self._files, tenant)
         own = (self._live.identity.site, store) if await self._offload.disk(store.exists) else None
@@ -66,13 +66,17 @@ class Elsewhere:
                 return site
         return None
 
+    def standing(self) -> list[SiteId]:
+        """Return the sites that are not declared lost."""
+        return [site for site in self._live.cards if self._epochs.loss_of(site) is None]
+
     def places(self, sites: Sequence[SiteId]) -> list[Place]:
         """Return where packs can be read on demand, each over a line of its own."""
         return [Place(site, partial(self._peers.line_of_its_own, site)) for site in sites if site in self._live.cards]
 
     async def tell_of_loss(self, lost: SiteId) -> Mapping[SiteId, JbackupdError | None]:
         """Hand the declaration over to every site that does not know it; return why where that failed."""
-        others = [site for site in self._live.cards if self._epochs.loss_of(site) is None]
+        others = self.standing()
         return dict(zip(others, await asyncio.gather(*(self._told(site, lost) for site in others)), strict=True))
 
     async def _told(self, site: SiteId, lost: SiteId) -> JbackupdError | None:

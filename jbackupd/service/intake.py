@@ -208,7 +208,15 @@ def import_journal(files: Files, tenant: TenantId, data: bytes, passphrase: str,
         RefusedError: It is this site's own journal.
         ChainError: It does not continue what came before; nothing was changed.
     """
-    file = open_intake(data, passphrase)
+    return take_in(files, tenant, open_intake(data, passphrase), site_key)
+
+
+def take_in(files: Files, tenant: TenantId, file: IntakeFile, site_key: bytes) -> Brought:
+    """Take an opened journal in; see `import_journal`.
+
+    Raises:
+        FormatError, UsageError, RefusedError, ChainError: As there.
+    """
     if file.tenant != tenant:
         raise UsageError(
             "this is a journal of {found}, not of {tenant}", "say whose it is with --tenant",

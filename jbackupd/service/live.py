@@ -128,6 +128,11 @@ class ConfiguredRights:
         """Tell whether this peer may have the tenant's (sealed) objects."""
         return peer in self._live.cards
 
+    def may_deposit(self, peer: SiteId, tenant: TenantId) -> bool:
+        """Tell whether journals of this peer's desks are kept here: where the tenant is at home, or held."""
+        held = any(tenant in site.holds for site in self._live.settings.peers)
+        return peer in self._live.cards and (held or self._live.is_own(tenant))
+
     def quota(self, tenant: TenantId) -> int | None:
         """Return how many bytes the tenant may use here; unlimited in this version."""
         return None

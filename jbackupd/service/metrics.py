@@ -155,6 +155,10 @@ class _FactsCollector(Collector):
         yield from self._retention()
         yield from self._soundness()
         yield from self._plans()
+        yield _gauge(
+            "intake_undeposited_bytes", "Of a desk's journal, what lies at this site alone", ["tenant", "desk"],
+            [((place.tenant, place.name), desk.undeposited) for place, desk in facts.deposits.items()],
+        )
         held = [((str(dataset),), _age(point, self._now)) for dataset, point in facts.held.items()]
         yield _gauge("held_point_age_seconds", "Age of the newest point held for another site", ["dataset"], held)
 

@@ -17,7 +17,7 @@ from typing import Protocol, Self
 from jbackupd.engine.replicate import Progress
 from jbackupd.model.clock import Clock
 from jbackupd.model.errors import JbackupdError, PeerError, Retry, TryLaterError
-from jbackupd.model.ids import DatasetId, SiteId
+from jbackupd.model.ids import DatasetId, SiteId, TenantId
 from jbackupd.model.texts import _
 from jbackupd.runtime.news import News
 from jbackupd.runtime.supervisor import Backoff
@@ -46,8 +46,17 @@ class Line(Peer, Protocol):
         """The epochs of other sites that the peer knows of."""
         ...
 
+    @property
+    def ended(self) -> asyncio.Event:
+        """Set once the line is of no use any more."""
+        ...
+
     async def losses(self, epochs: Mapping[SiteId, int]) -> list[bytes]:
         """Return some of the declarations above these epochs, unchecked; none when the peer has no more."""
+        ...
+
+    async def deposit(self, tenant: TenantId, journal: bytes, head: bytes, offset: int, data: bytes) -> int:
+        """Hand over a piece of a desk's journal; return how many bytes of the journal the peer has, durable."""
         ...
 
     async def ping(self) -> float:
@@ -210,8 +219,20 @@ class PeerQueue:
         wanted = self._ready()
         if wanted:
             await self._send(line, wanted[0])
-        elif not await self._desk.news.within(seen, min(IDLE_PING_SECONDS, self._next_retry())):
+        elif not await self._heard_news(line, seen):
             self.state.round_trip_seconds = await line.ping()
+
+    async def _heard_news(self, line: Line, seen: int) -> bool:
+        """Wait for news; return False when it is time for a ping, or the line has ended, which the ping will say."""
+        pause = min(IDLE_PING_SECONDS, self._next_retry())
+        news = asyncio.ensure_future(self._desk.news.within(seen, pause))
+        ended = asyncio.ensure_future(line.ended.wait())
+        try:
+            await asyncio.wait({news, ended}, return_when=asyncio.FIRST_COMPLETED)
+            return news.done() and news.result() and not ended.done()
+        finally:
+            news.cancel()
+            ended.cancel()
 
     async def _send(self, line: Line, wanted: Waiting) -> None:
         sending = asyncio.ensure_future(self._desk.send(line, wanted.dataset, self._told))

@@ -13,6 +13,8 @@ from jbackupd.model.errors import JbackupdError
 from jbackupd.model.ids import DatasetId, SiteId, TenantId
 from jbackupd.policy.deadline import Deadline, deadline_of, worst
 from jbackupd.service.checkfacts import CheckFacts, coverage_document
+from jbackupd.service.depositing import DeskDeposits
+from jbackupd.service.intakeplaces import Place
 from jbackupd.service.jobs import JobRecord
 from jbackupd.service.ledger import CopyFacts, DatasetFacts, PointFacts
 from jbackupd.service.planchecks import PlanFacts
@@ -51,6 +53,7 @@ class Facts:
         checks: How sound every vault is, held ones too.
         plans: What the last look at each plan found, by its file.
         drills: The records of this site's drills.
+        deposits: How far the journals of this site's desks are deposited elsewhere.
     """
 
     settings: Settings
@@ -69,6 +72,7 @@ class Facts:
     checks: Mapping[TenantId, CheckFacts] = field(default_factory=dict)
     plans: Mapping[str, PlanFacts] = field(default_factory=dict)
     drills: Sequence[DrillRecord] = ()
+    deposits: Mapping[Place, DeskDeposits] = field(default_factory=dict)
 
     def queue_bytes(self, peer: SiteId) -> int:
         """Return what waits for a peer, in bytes."""
@@ -93,6 +97,17 @@ def status_document(facts: Facts, now: datetime) -> dict[str, Any]:
         "retention": [_retention(tenant, known) for tenant, known in sorted(facts.reclaims.items())],
         "soundness": [_soundness(tenant, known) for tenant, known in sorted(facts.checks.items())],
         "plans": [_plan(known, facts.drills, now) for _file, known in sorted(facts.plans.items())],
+        "intake": [_desk(place, desk) for place, desk in facts.deposits.items()],
+    }
+
+
+def _desk(place: Place, desk: DeskDeposits) -> dict[str, Any]:
+    return {
+        "tenant": place.tenant, "desk": place.name, "bytes": desk.size, "undeposited_bytes": desk.undeposited,
+        "deposits": [
+            {"site": site, "bytes": desk.at.get(site, 0), "error": _error(desk.troubles.get(site))}
+            for site in sorted(desk.at.keys() | desk.troubles.keys())
+        ],
     }
 
 

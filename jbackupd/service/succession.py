@@ -22,6 +22,7 @@ from jbackupd.service.board import Board
 from jbackupd.service.bringers import Bringers
 from jbackupd.service.continuityverbs import ContinuityVerbs
 from jbackupd.service.control import Control
+from jbackupd.service.depositing import Depositing
 from jbackupd.service.drillrecords import read_records
 from jbackupd.service.elsewhere import Elsewhere
 from jbackupd.service.intake import Books
@@ -68,6 +69,10 @@ class Succession:
             files, epochs, self._elsewhere, tenants=lambda: [tenant.id for tenant in live.settings.tenants],
             turn=turn, refresh=board.news.ring, log=log,
         )
+        self.depositing = Depositing(
+            files, live.identity.site, lambda: live.identity.local_key, live.verifiers, others=self._linked,
+            line=self._elsewhere.line, changed=board.news.ring, offload=offload, log=log,
+        )
         self._loop = asyncio.get_running_loop()
         epochs.heard = self._heard
         self._verbs = ContinuityVerbs(
@@ -98,6 +103,10 @@ class Succession:
         )
         self.returning.hear()
         self._board.news.ring()
+
+    def _linked(self) -> list[SiteId]:
+        """Return the sites to which there is a line just now: nobody waits here for one that is gone."""
+        return [site for site, facts in self._peers.facts().items() if facts.state.up]
 
     def evidence(self) -> dict[str, Any]:
         """Return what this site knows: of every other how the line stands and what it signed for; and what is held."""

@@ -19,6 +19,8 @@ from jbackupd.protocol.messages import (
     Commit,
     Declare,
     Declared,
+    Deposit,
+    Deposited,
     End,
     Get,
     Have,
@@ -176,6 +178,9 @@ class Conversation:
             case Declare(declaration=declaration):
                 await settled(self._offload(self._book.learn, declaration))
                 self._answerer.answer(Declared())
+            case Deposit(tenant=tenant, journal=journal, head=head, offset=offset, data=data):
+                keep = self._offload(holder.deposit, site, TenantId(tenant), journal, head, offset, data)
+                self._answerer.answer(Deposited(size=await settled(keep)))
             case Losses(epochs=epochs):
                 known = {SiteId(site): epoch for site, epoch in epochs.items()}
                 self._answerer.answer(LossesAre(declarations=_fitting(await self._offload(self._book.news_for, known))))

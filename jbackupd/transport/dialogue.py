@@ -59,6 +59,8 @@ class Dialogue:
         self._pings: dict[int, tuple[float, asyncio.Future[float]]] = {}
         self._pinged = 0
         self._failure: Exception | None = None
+        self.ended = asyncio.Event()
+        """Set once nothing can be asked any more, whoever noticed."""
         self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -216,6 +218,7 @@ class Dialogue:
     def _fail(self, error: Exception) -> None:
         """Let everybody who waits or comes later know; only the first reason counts."""
         self._failure = self._failure or error
+        self.ended.set()
         futures: list[asyncio.Future[Any]] = [self._opened, *(w.answer for w in self._waiting.values())]
         futures += [answered for _, answered in self._pings.values()]
         for future in futures:

@@ -76,6 +76,16 @@ class Holder(Protocol):
         """
         ...
 
+    def deposit(
+        self, peer: SiteId, tenant: TenantId, journal: bytes, head: bytes, offset: int, data: bytes
+    ) -> int:
+        """Keep a piece of a journal of the peer's desk, durably; return how many bytes of the journal are here.
+
+        Raises:
+            ChainError: They are not those that are here.
+        """
+        ...
+
     def heads(self, peer: SiteId, tenant: TenantId) -> list[HeadItem]:
         """Return the newest point of each dataset."""
         ...

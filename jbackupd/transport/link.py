@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
 
 from jbackupd.codec.hashing import name_of
-from jbackupd.model.errors import DamageError, InvariantError, ProtocolError
+from jbackupd.model.errors import DamageError, InvariantError, ProtocolError, RefusedError
 from jbackupd.model.ids import DatasetId, ObjectKind, ObjectName, ObjectRef, SiteId, TenantId
 from jbackupd.protocol.messages import (
     GET_BYTES_MAX,
     HAVE_ITEMS_MAX,
     Commit,
     Declare,
+    Deposit,
+    Deposited,
     End,
     Get,
     Have,
@@ -37,6 +40,7 @@ from jbackupd.transport.holding import Limits
 GETS_AHEAD = 16
 """16 MiB asked for ahead carry 1 Gbit/s over 130 ms."""
 RECEIPT_BYTES_MAX = 8 * 1024
+VERSION_OF_DEPOSITS = 2
 
 M = TypeVar("M", bound=Message)
 
@@ -73,6 +77,11 @@ class Link:
         """The epochs of other sites that the peer knows of: a declaration that it lacks can be handed over."""
         hello = self._dialogue.asker.handshake.theirs
         return {SiteId(site): epoch for site, epoch in hello.epochs.items()} if hello else {}
+
+    @property
+    def ended(self) -> asyncio.Event:
+        """Set once the connection is of no use any more."""
+        return self._dialogue.ended
 
     async def close(self) -> None:
         """Close the connection; harmless twice. Whoever still waits gets a PeerError."""
@@ -170,6 +179,26 @@ class Link:
         """Return some of the declarations above these epochs, unchecked; none when the peer has no more."""
         request = Losses(epochs={str(site): epoch for site, epoch in epochs.items()})
         return (await self._ask(request, LossesAre)).declarations
+
+    async def deposit(self, tenant: TenantId, journal: bytes, head: bytes, offset: int, data: bytes) -> int:
+        """Hand over a piece of a desk's journal; return how many bytes of the journal the peer has, durable.
+
+        Args:
+            head: Empty where the peer has it.
+            data: At most DEPOSIT_BYTES_MAX.
+
+        Raises:
+            RefusedError: The peer speaks an older version, has nothing to do with the tenant, or has no room for it.
+            ChainError: It has other bytes there.
+        """
+        if self._dialogue.asker.handshake.version < VERSION_OF_DEPOSITS:
+            raise RefusedError(
+                "{site} runs an older version of jbackupd that keeps no journals of desks", "bring it to this version",
+                site=self.site,
+            )
+        request = Deposit(tenant=tenant, journal=journal, head=head, offset=offset, data=data)
+        await self.limits.send.spend(len(data))
+        return (await self._ask(request, Deposited)).size
 
     async def ping(self) -> float:
         """Return the round-trip time now, in seconds."""

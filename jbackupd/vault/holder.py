@@ -16,6 +16,7 @@ from jbackupd.model.ids import DatasetId, ObjectName, ObjectRef, SiteId, TenantI
 from jbackupd.protocol.handshake import EpochBook, fenced
 from jbackupd.protocol.messages import HEADS_MAX, POINTS_MAX, RECEIPTS_MAX, HeadItem, ObjectItem, PointItem
 from jbackupd.storage.files import Files
+from jbackupd.vault.deposits import Deposits
 from jbackupd.vault.holding import Holding
 from jbackupd.vault.store import ObjectStore
 
@@ -29,6 +30,10 @@ class Rights(Protocol):
 
     def may_read(self, peer: SiteId, tenant: TenantId) -> bool:
         """Tell whether this peer may have the tenant's (sealed) objects."""
+        ...
+
+    def may_deposit(self, peer: SiteId, tenant: TenantId) -> bool:
+        """Tell whether journals of this peer's desks are kept here."""
         ...
 
     def quota(self, tenant: TenantId) -> int | None:
@@ -57,6 +62,10 @@ class FixedRights:
     def may_read(self, peer: SiteId, tenant: TenantId) -> bool:
         """Tell whether this peer may have the tenant's (sealed) objects."""
         return self.may_write(peer, tenant) or peer in self.readers.get(tenant, frozenset())
+
+    def may_deposit(self, peer: SiteId, tenant: TenantId) -> bool:
+        """Tell whether journals of this peer's desks are kept here: of who may read."""
+        return self.may_read(peer, tenant)
 
     def quota(self, tenant: TenantId) -> int | None:
         """Return how many bytes the tenant may use here."""
@@ -87,6 +96,7 @@ class VaultHolder:
         self._verifiers = verifiers
         self._book = book
         self._clock = clock or SystemClock()
+        self._deposits = Deposits(files)
         self._holdings: dict[TenantId, Holding] = {}
         self._guard = threading.Lock()
 
@@ -127,6 +137,17 @@ class VaultHolder:
 
         with holding.lock:
             return holding.commit(point, check)
+
+    def deposit(
+        self, peer: SiteId, tenant: TenantId, journal: bytes, head: bytes, offset: int, data: bytes
+    ) -> int:
+        """Keep a piece of a journal of the peer's desk, durably; return how many bytes of the journal are here."""
+        if not is_word(tenant) or not self.rights.may_deposit(peer, tenant):
+            raise RefusedError(
+                "{site} has nothing to do with {tenant}, and keeps no journal of its desks", site=self._site,
+                tenant=tenant,
+            )
+        return self._deposits.take(peer, tenant, journal, head, offset, data)
 
     def heads(self, peer: SiteId, tenant: TenantId) -> list[HeadItem]:
         """Return the newest point of each dataset with the receipts for it; empty for a tenant without points."""

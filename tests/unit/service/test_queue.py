@@ -40,6 +40,7 @@ class Line:
     def __init__(self) -> None:
         self.epochs: dict[SiteId, int] = {}
         self.closed = False
+        self.ended = asyncio.Event()
 
     async def ping(self) -> float:
         return 0.02
