@@ -14,6 +14,7 @@ from jbackupd.cli.deciding import answer, commit, login, rollback
 from jbackupd.cli.failback import failback
 from jbackupd.cli.output import Frame, pass_frame, show_time
 from jbackupd.cli.rehearse import drills, rehearse
+from jbackupd.cli.runbook import export
 from jbackupd.cli.running import running
 from jbackupd.cli.watching import FAILED, shown_in, told, watch, watched
 from jbackupd.codec.paper import text_of
@@ -31,7 +32,7 @@ def recovery() -> None:
 
 recovery.add_command(clean)
 recovery.add_command(failback)
-for command in (answer, commit, rollback, rehearse, drills):
+for command in (answer, commit, rollback, rehearse, drills, export):
     recovery.add_command(command)
 
 
@@ -49,7 +50,7 @@ def check(frame: Frame, plan: str, shares: tuple[str, ...]) -> int:
 
     wanted = load_plan(plan)
     given = [Share.from_text(share["text"], source=share["source"]) for share in share_texts(shares)]
-    findings = readiness(frame.settings(), wanted, datetime.now(UTC), given)
+    findings = readiness(frame.settings(), wanted, datetime.now(UTC), given, text=read_text(plan))
     ready = is_ready(findings)
     document = {
         "plan": wanted.id, "title": wanted.title, "ready": ready,

@@ -124,7 +124,7 @@ class PlanChecks:
         now = self._clock.now()
         try:
             plan, text = load_plan(file), read_text(file)
-            findings = readiness(self._live.settings, plan, now)
+            findings = readiness(self._live.settings, plan, now, text=text)
         except JbackupdError as error:
             return PlanFacts(file, now, error=error)
         return PlanFacts(file, now, plan, hashlib.sha256(text.encode()).hexdigest(), findings=tuple(findings))

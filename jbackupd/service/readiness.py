@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 
 from jbackupd.codec.shares import Share, combine
 from jbackupd.continuity.epoch import read_lineages
+from jbackupd.continuity.runbook import people_age, people_are_fresh
 from jbackupd.desk.fields import ColumnMap
 from jbackupd.model.errors import JbackupdError, NotFoundError
 from jbackupd.model.ids import ObjectKind, ObjectRef, PointSelector
+from jbackupd.model.reasons import reason_of
 from jbackupd.model.texts import to_translate
 from jbackupd.model.units import show_duration, show_size
 from jbackupd.service.finding import Finding, Grade, bad, good, note
 from jbackupd.service.readysteps import step_findings
+from jbackupd.service.runbooks import last_printed
 from jbackupd.service.wiring import existing_store, known_verifiers
 from jbackupd.settings.plan import Plan
 from jbackupd.settings.schema import Settings
@@ -33,16 +37,19 @@ SPACE_FACTOR = 6
 """Registers in CSV pack to a fifth and less; a plan should not begin on a disk that may fill up halfway."""
 
 
-def readiness(settings: Settings, plan: Plan, now: datetime, shares: Sequence[Share] = ()) -> list[Finding]:
+def readiness(
+    settings: Settings, plan: Plan, now: datetime, shares: Sequence[Share] = (), *, text: str
+) -> list[Finding]:
     """Return what a run of a plan would find at this site, in the plan's order; nothing is changed or kept.
 
     Needs no daemon and no lock. Blocks.
 
     Args:
         shares: Are tried on the tenant's keys where they are given, and forgotten.
+        text: Of the plan: is the paper that people hold of this very text?
     """
     look = _Look(settings, plan, now)
-    return [*look.declaration(), *look.keys(shares), *look.steps(), *look.space()]
+    return [*look.declaration(), *look.keys(shares), *look.steps(), *look.space(), *look.people(text)]
 
 
 def is_ready(findings: Iterable[Finding]) -> bool:
@@ -130,13 +137,34 @@ class _Look:
 
     def space(self) -> Iterator[Finding]:
         """Is there room for what would be restored?"""
-        status = os.statvfs(self._settings.site.state)
+        try:
+            status = os.statvfs(self._settings.site.state)
+        except OSError as error:
+            yield bad("", to_translate("unable to look at {state}: {reason}"), state=self._settings.site.state,
+                       reason=reason_of(error))
+            return
         free, wanted = status.f_bavail * status.f_frsize, self._stored_bytes * SPACE_FACTOR
         fields = {"free": show_size(free), "wanted": show_size(wanted), "state": self._settings.site.state}
         if free < wanted:
             yield bad("", to_translate("{free} are free in {state}; the restored data may need {wanted}"), **fields)
         elif wanted:
             yield good("", to_translate("{free} are free in {state}"), **fields)
+
+    def people(self, text: str) -> Iterator[Finding]:
+        """Was the list of people confirmed lately, and have they the plan as it is on paper?"""
+        plan, age = self._plan, people_age(self._plan, self._now.date())
+        if not plan.people:
+            yield note("", to_translate("the plan names no people to call"))
+        elif age is None:
+            yield note("", to_translate("nobody has confirmed the list of people yet"))
+        elif not people_are_fresh(plan, self._now.date()):
+            yield note("", to_translate("the list of people was confirmed {age} ago: call them, and write the day"),
+                       age=show_duration(age.total_seconds()))
+        printed = last_printed(self._files, plan.id)
+        if printed is None:
+            yield note("", to_translate("no runbook was printed yet: 'jbackupd recovery export'"))
+        elif printed.digest != hashlib.sha256(text.encode()).hexdigest():
+            yield note("", to_translate("the printed runbook is of an older text of the plan: print it again"))
 
     def _restore(self, step: Source, points: PointList) -> Iterator[Finding]:
         point = points.find(PointSelector.parse(f"{step.dataset}@{step.point}"))

@@ -6,7 +6,7 @@ Loaded like the configuration: every problem at once, with file, line, key and t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Annotated, ClassVar, Literal
 
 import tomli
@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError
 
 from jbackupd.model.errors import ConfigError
 from jbackupd.settings.load import load_as
+from jbackupd.settings.people import Person, PlaceOf
 from jbackupd.settings.problem import KeyPath, Place, Problem, WrongError
 from jbackupd.settings.schema import Duration, Many, SiteName, Table, TenantName, Text
 from jbackupd.settings.steps import (
@@ -54,6 +55,14 @@ class Plan(Table):
     prove_within: Duration = Field(
         default=timedelta(days=365), description="After so long without a drill that proved it, it is overdue"
     )
+    people: Many[Person] = Field(default=(), alias="person", description="Who is called")
+    people_confirmed: date | None = Field(
+        default=None, description="The day on which somebody last called all of them and found the list right"
+    )
+    people_within: Duration = Field(
+        default=timedelta(days=180), description="After so long the list of people is to be confirmed again"
+    )
+    places: Many[PlaceOf] = Field(default=(), alias="place", description="Where shares, keys and machines lie")
     steps: Annotated[Many[Annotated[Step, Field(discriminator="kind")]], Field(min_length=1)] = Field(
         alias="step", description="What is done"
     )
