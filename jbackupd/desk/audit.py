@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from jbackupd.desk.query import Query
 from jbackupd.desk.residents import Resident
@@ -54,6 +55,18 @@ def open_audit(
     return DeskAudit(AuditChain(files, f"{folder}/{CHAIN_NAME}", clock), files.read(path))
 
 
+@dataclass(frozen=True, slots=True)
+class Clerk:
+    """Who does something at a desk, and from where."""
+
+    account: str
+    client: str
+
+    def said(self) -> dict[str, str]:
+        """Return the members of an entry that say it."""
+        return {"who": self.account, "client": self.client}
+
+
 class DeskAudit:
     """Records who did what; every call blocks until the entry is durable, or raises.
 
@@ -82,21 +95,35 @@ class DeskAudit:
         """Record a sign-out."""
         self.chain.append({"what": "sign-out", "who": account, "client": client})
 
-    def searched(self, account: str, client: str, query: Query, persons: int) -> None:
+    def searched(self, clerk: Clerk, query: Query, persons: int) -> None:
         """Record a search: its kinds and how many persons its answer shows."""
         self.chain.append({
-            "what": "search", "who": account, "client": client, "kinds": [kind.value for kind in query.kinds],
+            "what": "search", **clerk.said(), "kinds": [kind.value for kind in query.kinds],
             "persons": persons, "words": search_digest(self._key, query),
         })
 
-    def viewed(self, account: str, client: str, resident: Resident, household: Sequence[Resident]) -> None:
+    def viewed(self, clerk: Clerk, resident: Resident, household: Sequence[Resident]) -> None:
         """Record that a person's page is shown, with all persons that are named on it."""
         self.chain.append({
-            "what": "view", "who": account, "client": client, "persons": len({resident.id, *(m.id for m in household)}),
+            "what": "view", **clerk.said(), "persons": len({resident.id, *(m.id for m in household)}),
             "person": person_digest(self._key, resident.number),
         })
 
-    def took_in(self, account: str, client: str, *, persons: Sequence[str], **said: str | int) -> None:
+    def listed(self, clerk: Clerk, *, page: str, persons: int, **said: str | int) -> None:
+        """Record that a list of residents is shown: which one, and how many stand on it.
+
+        Args:
+            said: What else tells which list it was: a ward, a shelter, whether it was for paper.
+        """
+        self.chain.append({"what": "list", **clerk.said(), "page": page, "persons": persons, **said})
+
+    def revealed(self, clerk: Clerk, resident: Resident, *, persons: int) -> None:
+        """Record that a hidden address is shown."""
+        self.chain.append({
+            "what": "reveal", **clerk.said(), "persons": persons, "person": person_digest(self._key, resident.number),
+        })
+
+    def took_in(self, clerk: Clerk, *, persons: Sequence[str], **said: str | int) -> None:
         """Record that something is about to be written into the desk's journal, by its number.
 
         Args:
@@ -104,25 +131,25 @@ class DeskAudit:
             said: number, kind, record (its place in the journal), first (the number that it changes).
         """
         self.chain.append({
-            "what": "intake", "who": account, "client": client, **said,
+            "what": "intake", **clerk.said(), **said,
             "taken_persons": [person_digest(self._key, number) for number in persons],
         })
 
-    def failed_to_take_in(self, account: str, client: str, *, number: str) -> None:
+    def failed_to_take_in(self, clerk: Clerk, *, number: str) -> None:
         """Record that it was not written: this number will be another entry's."""
-        self.chain.append({"what": "intake-failed", "who": account, "client": client, "number": number})
+        self.chain.append({"what": "intake-failed", **clerk.said(), "number": number})
 
     def erased_intake(self, *, journal: str, entries: int) -> None:
         """Record that a journal was destroyed at this site, by an operator."""
         self.chain.append({"what": "intake-erased", "journal": journal, "entries": entries})
 
-    def listed_intake(self, account: str, client: str, *, page: str, entries: int) -> None:
+    def listed_intake(self, clerk: Clerk, *, page: str, entries: int) -> None:
         """Record that receptions are shown: on which page, and how many."""
-        self.chain.append({"what": "intake-list", "who": account, "client": client, "page": page, "entries": entries})
+        self.chain.append({"what": "intake-list", **clerk.said(), "page": page, "entries": entries})
 
-    def showed_intake(self, account: str, client: str, *, number: str, form: str) -> None:
+    def showed_intake(self, clerk: Clerk, *, number: str, form: str) -> None:
         """Record that one reception is shown, as a page or as a form to print."""
-        self.chain.append({"what": "intake-show", "who": account, "client": client, "number": number, "form": form})
+        self.chain.append({"what": "intake-show", **clerk.said(), "number": number, "form": form})
 
 
 def search_digest(key: bytes, query: Query) -> str:

@@ -9,11 +9,10 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from jbackupd.continuity.intake import Item, Ledger, Marks, View
-from jbackupd.desk.audit import DeskAudit
+from jbackupd.desk.audit import Clerk, DeskAudit
 from jbackupd.format.intake import (
     Begin,
     Cancellation,
@@ -29,14 +28,6 @@ from jbackupd.model.clock import Clock
 from jbackupd.model.errors import JbackupdError, TryLaterError
 from jbackupd.model.ids import TenantId
 from jbackupd.storage.sealedjournal import SealedJournal
-
-
-@dataclass(frozen=True, slots=True)
-class Clerk:
-    """Who writes, and from where."""
-
-    account: str
-    client: str
 
 
 class Shelf:
@@ -197,7 +188,7 @@ class Book:
             except JbackupdError as error:
                 self._drop()
                 with contextlib.suppress(JbackupdError):
-                    self._audit.failed_to_take_in(clerk.account, clerk.client, number=entry.number)
+                    self._audit.failed_to_take_in(clerk, number=entry.number)
                 raise not_recorded() from error
             self._ledger.add(entry)
             self._known = None
@@ -208,7 +199,7 @@ class Book:
         numbers = [person.number for person in persons if person.number]
         try:
             self._audit.took_in(
-                clerk.account, clerk.client, persons=numbers, number=entry.number, record=record,
+                clerk, persons=numbers, number=entry.number, record=record,
                 kind=kind.value if kind else "?", **first,
             )
         except JbackupdError as error:

@@ -12,8 +12,9 @@ from jbackupd.continuity.intake import Item
 from jbackupd.desk.intake import Book
 from jbackupd.desk.masking import Mask, mask_of
 from jbackupd.desk.residents import Resident
+from jbackupd.desk.roles import Right
 from jbackupd.desk.sessions import Session
-from jbackupd.desk.web import Right, Web, client_of
+from jbackupd.desk.web import Web
 from jbackupd.format.intakekinds import Kind, KindSpec
 from jbackupd.model.errors import NotFoundError, RefusedError
 from jbackupd.model.wareki import JST
@@ -59,7 +60,7 @@ class Receptions:
     async def _recorded(
         self, record: Callable[..., None], request: Request, session: Session, **said: str | int
     ) -> None:
-        await self._web.recorded(record, session.account, client_of(request), **said)
+        await self._web.recorded(record, self._web.clerk(request, session), **said)
 
     def _today(self) -> date:
         return day_of(self._web.settings.clock.now())

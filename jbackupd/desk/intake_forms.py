@@ -15,12 +15,13 @@ from starlette.routing import Route
 from jbackupd.continuity.intake import Item
 from jbackupd.desk.forms import read_fields, read_person, read_reason
 from jbackupd.desk.guard import check_token, read_form
-from jbackupd.desk.intake import Book, Clerk, address_of
+from jbackupd.desk.intake import Book, address_of
 from jbackupd.desk.intake_base import NONCE_BYTES, Receptions
 from jbackupd.desk.intake_pages import IntakePages
 from jbackupd.desk.residents import Resident
+from jbackupd.desk.roles import Right
 from jbackupd.desk.sessions import Session
-from jbackupd.desk.web import Right, Web, client_of
+from jbackupd.desk.web import Web
 from jbackupd.format.intake import NAME_CHARACTERS_MAX, NUMBER_CHARACTERS_MAX, Person, is_nonce, is_plain
 from jbackupd.format.intakekinds import SPECS, About, Kind, KindSpec
 from jbackupd.model.errors import NotFoundError, RefusedError, UsageError
@@ -115,8 +116,8 @@ class IntakeForms(Receptions):
         if problems:
             return self._form(request, session, spec, subject, Typed(form), problems, form["nonce"])
         item = await asyncio.to_thread(
-            self._book.receive, spec.kind, persons, found.values, clerk=_clerk(request, session), nonce=form["nonce"],
-            as_of=self._web.residents.facts.as_of,
+            self._book.receive, spec.kind, persons, found.values, clerk=self._web.clerk(request, session),
+            nonce=form["nonce"], as_of=self._web.residents.facts.as_of,
         )
         return self._to_entry(item, session)
 
@@ -133,8 +134,8 @@ class IntakeForms(Receptions):
         if found.problems:
             return self._form(request, session, SAFETY, subject, Typed(said), Problems(found.problems), form["nonce"])
         await asyncio.to_thread(
-            self._book.receive, Kind.SAFETY, tuple(map(_person, whom)), found.values, clerk=_clerk(request, session),
-            nonce=form["nonce"], as_of=self._web.residents.facts.as_of,
+            self._book.receive, Kind.SAFETY, tuple(map(_person, whom)), found.values,
+            clerk=self._web.clerk(request, session), nonce=form["nonce"], as_of=self._web.residents.facts.as_of,
         )
         return self._web.to(f"/person/{subject.handle}")
 
@@ -168,7 +169,7 @@ class IntakeForms(Receptions):
             return self._correction(request, session, item, Typed(form), problems, form["nonce"])
         reason = found.values.pop("reason")
         changed = await asyncio.to_thread(
-            self._book.correct, item.number, persons, found.values, clerk=_clerk(request, session),
+            self._book.correct, item.number, persons, found.values, clerk=self._web.clerk(request, session),
             nonce=form["nonce"], reason=reason,
         )
         return self._to_entry(changed, session)
@@ -183,7 +184,7 @@ class IntakeForms(Receptions):
                 request, session, item, problem=problem, typed=form.get("reason", ""), nonce=form["nonce"], status=400
             )
         changed = await asyncio.to_thread(
-            self._book.cancel, item.number, clerk=_clerk(request, session), nonce=form["nonce"], reason=reason
+            self._book.cancel, item.number, clerk=self._web.clerk(request, session), nonce=form["nonce"], reason=reason
         )
         return self._to_entry(changed, session)
 
@@ -288,7 +289,3 @@ def _begins_at_a_person() -> NotFoundError:
 def _is_registered(item: Item) -> bool:
     """Tell whether whom it is about was chosen from the register: a correction does not change who it is."""
     return item.spec.about is About.REGISTERED or all(person.number for person in item.persons)
-
-
-def _clerk(request: Request, session: Session) -> Clerk:
-    return Clerk(session.account, client_of(request))

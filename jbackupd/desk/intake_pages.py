@@ -14,9 +14,9 @@ from starlette.routing import Route
 from jbackupd.continuity.intake import Item
 from jbackupd.desk.intake import address_of
 from jbackupd.desk.intake_base import NONCE_BYTES, Receptions, day_of
+from jbackupd.desk.roles import Right
 from jbackupd.desk.sessions import Session
 from jbackupd.desk.shelters import not_safe, safety_counts, shelters, standings
-from jbackupd.desk.web import Right
 from jbackupd.format.intakekinds import SPECS, About, Kind
 from jbackupd.model.errors import NotFoundError, RefusedError, UsageError
 

@@ -16,7 +16,7 @@ from jbackupd.desk.gaiji import FONT_PATH, STYLE, STYLE_PATH
 from jbackupd.desk.guard import SAFE_HEADERS, check_token, read_form
 from jbackupd.desk.query import understand
 from jbackupd.desk.sessions import Session
-from jbackupd.desk.web import Web, client_of
+from jbackupd.desk.web import Web
 from jbackupd.format.intakekinds import SPECS, About, Kind
 from jbackupd.model.errors import UsageError
 
@@ -72,7 +72,7 @@ class LookUpPages:
         before = (page - 1) * RESULTS_MAX
         found = await asyncio.to_thread(self._web.residents.search, query, limit=RESULTS_MAX, skip=before)
         await self._web.recorded(
-            self._web.settings.audit.searched, session.account, client_of(request), query, len(found.residents)
+            self._web.settings.audit.searched, self._web.clerk(request, session), query, len(found.residents)
         )
         rows = [(session.person_handle(resident.id), resident) for resident in found.residents]
         return self._web.page(
@@ -90,7 +90,7 @@ class LookUpPages:
         resident = await asyncio.to_thread(self._web.residents.resident, row)
         members = await asyncio.to_thread(self._web.residents.household, resident)
         await self._web.recorded(
-            self._web.settings.audit.viewed, session.account, client_of(request), resident, members
+            self._web.settings.audit.viewed, self._web.clerk(request, session), resident, members
         )
         household = [(session.person_handle(member.id), member) for member in members]
         return self._web.page(

@@ -32,6 +32,7 @@ class Frame:
         form_token: For the forms of a signed-in clerk.
         path: Where the language switch leads back to.
         intake: Whether receptions are taken in here.
+        rights: Values of the rights of who is signed in: what one may not do is not offered.
     """
 
     title: str
@@ -42,6 +43,7 @@ class Frame:
     form_token: str = ""
     path: str = "/"
     intake: bool = False
+    rights: frozenset[str] = frozenset()
 
 
 class Pages:

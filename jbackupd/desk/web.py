@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any, ParamSpec
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from jbackupd.desk.accounts import Accounts
-from jbackupd.desk.audit import DeskAudit
+from jbackupd.desk.audit import Clerk, DeskAudit
 from jbackupd.desk.gaiji import Font
 from jbackupd.desk.guard import SAFE_HEADERS, local_path
 from jbackupd.desk.intake import Book
 from jbackupd.desk.pages import Frame, Pages
 from jbackupd.desk.residents import Residents
+from jbackupd.desk.roles import Right
 from jbackupd.desk.sessions import Session, Sessions
 from jbackupd.model.clock import Clock, SystemClock
 from jbackupd.model.errors import JbackupdError, RefusedError, TryLaterError
@@ -26,14 +26,6 @@ from jbackupd.model.texts import LANGUAGES
 SESSION_COOKIE = "desk_session"
 LANGUAGE_COOKIE = "desk_language"
 P = ParamSpec("P")
-class Right(Enum):
-    """What an account may do at a desk, beside looking residents up."""
-
-    TAKE_IN = "take-in"
-    ISSUE = "issue"
-    """Provisional forms, to be handed out."""
-
-
 SignedIn = Callable[[Request, Session], Awaitable[Response]]
 
 
@@ -97,11 +89,19 @@ class Web:
         Raises:
             RefusedError: It may not.
         """
-        if not self.settings.may(session.account, right):
+        if not self.may(session, right):
             raise RefusedError(
                 "the account {account} may not do this", "ask the officer in charge for an account that may",
                 account=session.account,
             )
+
+    def may(self, session: Session | None, right: Right) -> bool:
+        """Tell whether somebody may do something; nobody may nothing."""
+        return session is not None and self.settings.may(session.account, right)
+
+    def clerk(self, request: Request, session: Session) -> Clerk:
+        """Return who asks for a page, as the audit log names it."""
+        return Clerk(session.account, client_of(request))
 
     def language(self, request: Request) -> str:
         """Return the language that this browser chose, or the desk's own."""
@@ -116,14 +116,14 @@ class Web:
             self.settings.title, self.language(request), self.residents.facts, self.settings.clock.now(),
             session.account if session else "", session.form_token if session else "",
             local_path(request.url.path) if request.method == "GET" else "/", intake=self._takes_in(session),
+            rights=frozenset(right.value for right in Right if self.may(session, right)),
         )
         html = self._pages.render(template, frame, {"typed": "", "problem": None, **values})
         return HTMLResponse(html, status, headers={**SAFE_HEADERS, "Content-Language": frame.language})
 
     def _takes_in(self, session: Session | None) -> bool:
         """Tell whether a page shows the forms of receptions."""
-        settings = self.settings
-        return settings.book is not None and session is not None and settings.may(session.account, Right.TAKE_IN)
+        return self.settings.book is not None and self.may(session, Right.TAKE_IN)
 
     def to(self, path: str) -> Response:
         """Return what sends the browser to another page of the desk."""

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from jbackupd.desk.audit import person_digest
-from jbackupd.desk.web import Right
+from jbackupd.desk.roles import Right
 from jbackupd.format.intakekinds import SPECS, Kind
 from jbackupd.model.clock import ManualClock
 from jbackupd.model.errors import NoSpaceError, StorageError
