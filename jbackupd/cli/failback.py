@@ -132,7 +132,8 @@ def export(
     frame: Frame, target: str, encoding: str, kind: str | None, everything: bool, tenant: str | None
 ) -> int:
     """Write items as CSV; characters that the encoding lacks are marked there and named in a list beside it."""
-    from jbackupd.continuity.failbackcsv import ENCODINGS, item_list, replaced_list, task_list
+    from jbackupd.continuity.encodable import ENCODINGS
+    from jbackupd.continuity.failbackcsv import item_list, replaced_list, task_list
 
     wanted = _kind(kind)
     with _opened(frame, tenant) as work:

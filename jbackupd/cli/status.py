@@ -77,6 +77,8 @@ def _lines(zone: tzinfo, page: dict[str, Any]) -> Iterator[str]:
         yield from _soundness_lines(vault)
     for plan in page.get("plans", ()):
         yield from _plan_lines(zone, plan)
+    for feed in page.get("feeds", ()):
+        yield from _feed_lines(zone, feed)
     for desk in page.get("intake", ()):
         yield from _desk_lines(desk)
     for job in page["jobs"]:
@@ -157,6 +159,16 @@ def _plan_lines(zone: tzinfo, plan: dict[str, Any]) -> Iterator[str]:
         yield "    " + text_of(plan["error"])
     for finding in plan["findings"]:
         yield "    " + (f"{finding['step']}: " if finding["step"] else "") + finding["text"]
+
+
+def _feed_lines(zone: tzinfo, feed: dict[str, Any]) -> Iterator[str]:
+    state = {"fresh": _("[ok]"), "late": _("[LATE]"), "failed": _("[FAILED]"), "never": _("[NONE]")}[feed["state"]]
+    made = _("no file yet") if feed["made_at"] is None else _("{point}, made {time}").format(
+        point=feed["point"], time=show_time(datetime.fromisoformat(feed["made_at"]), zone)
+    )
+    yield f"{state} " + _("feed {feed}: {made}").format(feed=feed["feed"], made=made)
+    if feed["error"] is not None:
+        yield "    " + text_of(feed["error"])
 
 
 def _desk_lines(desk: dict[str, Any]) -> Iterator[str]:

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
+from jbackupd.continuity.encodable import MainEncoding, encodable
 from jbackupd.continuity.failback import EVENT_WORDS, STATE_WORDS, ItemState, Task
 from jbackupd.continuity.intake import Item
 from jbackupd.format.intakekinds import SPECS, FieldType, FormField
 from jbackupd.model.wareki import JST
 
-MainEncoding = Literal["cp932", "euc-jp", "utf-8"]
-ENCODINGS: tuple[MainEncoding, ...] = ("cp932", "euc-jp", "utf-8")
-MARK = "〓"
-"""The printers' mark for a type that is missing; every Japanese encoding has it."""
-# One shape with two code points, by the tables of two vendors: the other one is encodable.
-_SAME_SHAPE = str.maketrans("〜−‖—¢£¬", "～－∥―￠￡￢")
 _BEFORE = (
     "状態", "受付番号", "種別", "受付日時", "窓口", "受付者", "基準日時", "行",
     "宛名番号", "氏名", "フリガナ", "生年月日",
@@ -145,32 +138,6 @@ def _encodable(
     cell: str, encoding: MainEncoding, replaced: list[Replaced], line: int, column: str, number: str
 ) -> str:
     """Return a cell that can be encoded, and note what was replaced in it."""
-    kept: list[str] = []
-    for cluster in _clusters(cell):
-        stands = _stand_in(cluster, encoding)
-        if stands != cluster:
-            replaced.append(Replaced(line, column, number, cluster, stands))
-        kept.append(stands)
-    return "".join(kept)
-
-
-def _clusters(text: str) -> list[str]:
-    """Return the characters of a text, each with the variation selectors and marks that belong to it."""
-    found: list[str] = []
-    for char in text:
-        if found and (unicodedata.category(char) == "Mn" or char == "\u200d"):
-            found[-1] += char
-        else:
-            found.append(char)
-    return found
-
-
-def _stand_in(cluster: str, encoding: MainEncoding) -> str:
-    for form in (cluster, unicodedata.normalize("NFC", cluster), cluster.translate(_SAME_SHAPE), cluster[0]):
-        # A form without its variation is another character of the same kind: it is listed, and can be read.
-        try:
-            if form.encode(encoding).decode(encoding) == form:
-                return form
-        except UnicodeError:
-            continue
-    return MARK
+    stands, missing = encodable(cell, encoding)
+    replaced += [Replaced(line, column, number, *one) for one in missing]
+    return stands

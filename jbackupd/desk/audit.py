@@ -10,9 +10,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from jbackupd.desk.accounts import Account
+from jbackupd.desk.purposes import Reason
 from jbackupd.desk.query import Query
 from jbackupd.desk.residents import Resident
 from jbackupd.model.clock import Clock
@@ -26,6 +28,12 @@ CHAIN_NAME = "desk.chain"
 KEY_NAME = "desk.key"
 KEY_BYTES = 32
 _DIGEST_BYTES = 16
+ENTRIES_VERSION = 2
+"""Said by each `open`; 2 since entries tell a purpose. Entries before the first `open` that says it are of version 1."""
+BY_COMMAND = "(command)"
+"""No account has this name: what was done at the machine, not at a desk."""
+# An entry has 64 KiB; an account says up to 700 bytes of itself.
+_ACCOUNTS_SAID_MAX = 80
 
 
 def audit_folder(tenant: TenantId) -> str:
@@ -57,14 +65,24 @@ def open_audit(
 
 @dataclass(frozen=True, slots=True)
 class Clerk:
-    """Who does something at a desk, and from where."""
+    """Who does something at a desk, from where, and what for.
+
+    Attributes:
+        reason: None before a purpose is chosen, and where none is needed.
+    """
 
     account: str
     client: str
+    reason: Reason | None = None
 
     def said(self) -> dict[str, str]:
         """Return the members of an entry that say it."""
-        return {"who": self.account, "client": self.client}
+        said = {"who": self.account, "client": self.client}
+        if self.reason is not None:
+            said["purpose"] = self.reason.purpose.value
+            if self.reason.because:
+                said["because"] = self.reason.because
+        return said
 
 
 class DeskAudit:
@@ -79,17 +97,43 @@ class DeskAudit:
         self.chain = chain
         self._key = key
 
-    def opened(self, *, loaded_from: str, as_of: str, rows: int) -> None:
-        """Record that a desk begins to answer, from which data."""
-        self.chain.append({"what": "open", "data": loaded_from, "as_of": as_of, "persons": rows})
+    def opened(self, *, loaded_from: str, as_of: str, rows: int, accounts: Iterable[Account]) -> None:
+        """Record that a desk begins to answer, from which data, and who may sign in."""
+        self.chain.append({
+            "what": "open", "entries": ENTRIES_VERSION, "data": loaded_from, "as_of": as_of, "persons": rows,
+            "accounts": [_account_said(account) for account in accounts][:_ACCOUNTS_SAID_MAX],
+        })
 
-    def signed_in(self, account: str, client: str) -> None:
+    def signed_in(self, clerk: Clerk, *, role: str) -> None:
         """Record a sign-in."""
-        self.chain.append({"what": "sign-in", "who": account, "client": client})
+        self.chain.append({"what": "sign-in", **clerk.said(), "role": role})
 
-    def refused(self, account: str, client: str, *, known: bool) -> None:
-        """Record a failed sign-in; a name that is no account may be a mistyped password and is not kept."""
-        self.chain.append({"what": "sign-in-refused", "who": account if known else "?", "client": client})
+    def chose_purpose(self, clerk: Clerk) -> None:
+        """Record that what follows is done for another purpose."""
+        self.chain.append({"what": "purpose", **clerk.said()})
+
+    def changed_account(self, clerk: Clerk | None, did: str, account: Account) -> None:
+        """Record that an account is about to change.
+
+        Args:
+            clerk: Who does it at the desk; None if it was done outside, by a command.
+        """
+        who = {"who": BY_COMMAND, "client": ""} if clerk is None else clerk.said()
+        self.chain.append({"what": "account", **who, "did": did, **_account_said(account)})
+
+    def reviewed(self, clerk: Clerk, *, entries: int, **asked: str) -> None:
+        """Record that somebody reads this log at the desk."""
+        self.chain.append({"what": "review", **clerk.said(), "entries": entries, **asked})
+
+    def refused(self, account: str, client: str, *, known: bool, why: str = "password") -> None:
+        """Record a failed sign-in; a name that is no account may be a mistyped password and is not kept.
+
+        Args:
+            why: password, stopped, ended, provider.
+        """
+        self.chain.append({
+            "what": "sign-in-refused", "who": account if known else "?", "client": client, "why": why,
+        })
 
     def signed_out(self, account: str, client: str) -> None:
         """Record a sign-out."""
@@ -143,6 +187,12 @@ class DeskAudit:
         """Record that a journal was destroyed at this site, by an operator."""
         self.chain.append({"what": "intake-erased", "journal": journal, "entries": entries})
 
+    def fed(self, by: str, *, feed: str, point: str, persons: int, sha256: str) -> None:
+        """Record that residents leave as a file for another system."""
+        self.chain.append({
+            "what": "feed", "who": by, "feed": feed, "data": point, "persons": persons, "sha256": sha256,
+        })
+
     def listed_intake(self, clerk: Clerk, *, page: str, entries: int) -> None:
         """Record that receptions are shown: on which page, and how many."""
         self.chain.append({"what": "intake-list", **clerk.said(), "page": page, "entries": entries})
@@ -150,6 +200,14 @@ class DeskAudit:
     def showed_intake(self, clerk: Clerk, *, number: str, form: str) -> None:
         """Record that one reception is shown, as a page or as a form to print."""
         self.chain.append({"what": "intake-show", **clerk.said(), "number": number, "form": form})
+
+
+def _account_said(account: Account) -> dict[str, str]:
+    grant = account.grant
+    return {
+        "account": account.name, "role": grant.role, "person": grant.person, "from": grant.origin,
+        "until": grant.until.isoformat() if grant.until else "",
+    }
 
 
 def search_digest(key: bytes, query: Query) -> str:

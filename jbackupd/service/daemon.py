@@ -27,6 +27,7 @@ from jbackupd.service.board import Board
 from jbackupd.service.checks import Checks
 from jbackupd.service.control import Control
 from jbackupd.service.elsewhere import Elsewhere
+from jbackupd.service.feeds import Feeds
 from jbackupd.service.http import Page, Pages
 from jbackupd.service.jobs import JobBook
 from jbackupd.service.ledger import Ledger
@@ -179,6 +180,8 @@ class Daemon:
             clock=clock, log=log,
         )
         self._succession.register(self.control)
+        self._feeds = Feeds(live, self._succession.audit_logs.of, self.runner, offload=offload, clock=clock, log=log)
+        self._feeds.register(self.control)
 
     # Its life.
 
@@ -205,6 +208,7 @@ class Daemon:
         self._tasks.start("verify", self._checks.run)
         self._tasks.start("plans", self._plan_checks.run)
         self._tasks.start("return", self._succession.returning.run)
+        self._tasks.start("feeds", self._feeds.run)
         self._tasks.start("deposits", self._succession.depositing.run)
         self._tasks.start("received points", self._follow_received)
         self._tasks.start("standing", self._tell_standing)
@@ -250,6 +254,7 @@ class Daemon:
                 await self._tasks.stop("plans")
                 await self._tasks.stop("return")
                 await self._tasks.stop("deposits")
+                await self._tasks.stop("feeds")
             await self._succession.close()
             await self.runner.stop()
             await self.peer_set.close()
@@ -358,7 +363,7 @@ class Daemon:
             last_results={dataset: end for dataset in datasets if (end := book.last_result(str(dataset)))},
             loaded_at=self._loaded_at, config_error=self._config_error, reclaims=dict(self._reclaims.facts),
             checks=dict(self._checks.facts), plans=dict(self._plan_checks.facts), drills=self._plan_checks.drills,
-            deposits=dict(self._succession.depositing.desks),
+            deposits=dict(self._succession.depositing.desks), feeds=dict(self._feeds.facts),
         )  # fmt: skip
 
     # What the runner asks.

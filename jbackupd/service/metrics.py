@@ -155,6 +155,11 @@ class _FactsCollector(Collector):
         yield from self._retention()
         yield from self._soundness()
         yield from self._plans()
+        feeds = facts.feeds.items()
+        yield _gauge("feed_made_time_seconds", "When a feed's newest file was made", ["feed"],
+                     [((name,), _seconds(known.last.made_at if known.last else None)) for name, known in feeds])
+        yield _gauge("feed_late", "1 if a feed's file is late, or could not be made", ["feed"],
+                     [((name,), float(known.state(self._now) in ("late", "failed"))) for name, known in feeds])
         yield _gauge(
             "intake_undeposited_bytes", "Of a desk's journal, what lies at this site alone", ["tenant", "desk"],
             [((place.tenant, place.name), desk.undeposited) for place, desk in facts.deposits.items()],

@@ -14,6 +14,7 @@ from jbackupd.model.ids import DatasetId, SiteId, TenantId
 from jbackupd.policy.deadline import Deadline, deadline_of, worst
 from jbackupd.service.checkfacts import CheckFacts, coverage_document
 from jbackupd.service.depositing import DeskDeposits
+from jbackupd.service.feeds import FeedFacts
 from jbackupd.service.intakeplaces import Place
 from jbackupd.service.jobs import JobRecord
 from jbackupd.service.ledger import CopyFacts, DatasetFacts, PointFacts
@@ -53,6 +54,7 @@ class Facts:
         checks: How sound every vault is, held ones too.
         plans: What the last look at each plan found, by its file.
         drills: The records of this site's drills.
+        feeds: How each feed stands, by its name.
         deposits: How far the journals of this site's desks are deposited elsewhere.
     """
 
@@ -73,6 +75,7 @@ class Facts:
     plans: Mapping[str, PlanFacts] = field(default_factory=dict)
     drills: Sequence[DrillRecord] = ()
     deposits: Mapping[Place, DeskDeposits] = field(default_factory=dict)
+    feeds: Mapping[str, FeedFacts] = field(default_factory=dict)
 
     def queue_bytes(self, peer: SiteId) -> int:
         """Return what waits for a peer, in bytes."""
@@ -97,7 +100,17 @@ def status_document(facts: Facts, now: datetime) -> dict[str, Any]:
         "retention": [_retention(tenant, known) for tenant, known in sorted(facts.reclaims.items())],
         "soundness": [_soundness(tenant, known) for tenant, known in sorted(facts.checks.items())],
         "plans": [_plan(known, facts.drills, now) for _file, known in sorted(facts.plans.items())],
+        "feeds": [_feed(name, known, now) for name, known in sorted(facts.feeds.items())],
         "intake": [_desk(place, desk) for place, desk in facts.deposits.items()],
+    }
+
+
+def _feed(name: str, known: FeedFacts, now: datetime) -> dict[str, Any]:
+    last = known.last
+    return {
+        "feed": name, "state": known.state(now), "point": last.point if last else None,
+        "made_at": _time(last.made_at if last else None), "rows": last.rows if last else None,
+        "due_at": _time(known.due_at), "error": _error(known.error),
     }
 
 

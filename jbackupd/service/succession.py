@@ -57,7 +57,7 @@ class Succession:
         self._peers = peers
         self._clock = clock
         self._log = log
-        self._audit_logs = AuditLogs(files, clock)
+        self.audit_logs = AuditLogs(files, clock)
         self._books = Books(files, lambda: live.identity.local_key, clock, self._tell_of_broken)
         self._elsewhere = Elsewhere(live, epochs, files, board, peers, offload=offload, log=log)
         self._bringers = Bringers(files)
@@ -155,7 +155,7 @@ class Succession:
         return Premises(
             files=self._files, store=store_of(self._files, tenant), verifiers=self._live.verifiers,
             clock=self._clock, others=self._elsewhere, bringers=self._bringers,
-            audit=functools.partial(self._audit_logs.of, tenant),
+            audit=functools.partial(self.audit_logs.of, tenant),
             language=self._live.settings.language or language(), books=self._books,
         )
 

@@ -363,6 +363,31 @@ class PlanFile(Table):
     )
 
 
+class Feed(Table):
+    """[[feed]]: residents as a file for another system (被災者支援システム), made of the newest point."""
+
+    id: OfficerName = Field(description="Name of the feed, and of its files")
+    dataset: DatasetName = Field(description="TENANT/NAME: the dataset of the resident extract")
+    file: Text = Field(description="The extract's path in the point")
+    map: FilePath = Field(description="Column map of the extract, as for `desk load`")
+    restrictions: Text | None = Field(
+        default=None, description="Path in the point of the table of support measures: columns 宛名番号 and 支援措置"
+    )
+    to: FilePath = Field(description="Folder for the files; for the service's user alone, or a group that reads it")
+    schedule: When = Field(default=Schedule.parse("daily 06:00"), description="When it is made")
+    encoding: Literal["cp932", "euc-jp", "utf-8"] = Field(default="cp932", description="Encoding of the files")
+    columns: Annotated[dict[str, str], Field(min_length=1)] | None = Field(
+        default=None, description="Columns of the file in their order, each with the desk's field that fills it; "
+        "without it all fields under their own names",
+    )
+    current_only: bool = Field(default=True, description="Only who lives there now, not who has left or died")
+    unknown_restrictions: Literal["hide", "refuse"] = Field(
+        default="hide",
+        description="Where nobody knows who is protected: hide writes no address at all, refuse makes no file",
+    )
+    keep: Annotated[int, Field(ge=1, le=1000)] = Field(default=3, description="So many files stay")
+
+
 class Log(Table):
     """[log]: how the daemon writes what it does."""
 
@@ -391,6 +416,7 @@ class Settings(Table):
     plans: Many[PlanFile] = Field(
         default=(), alias="plan", description="Continuity plans that this site may have to run"
     )
+    feeds: Many[Feed] = Field(default=(), alias="feed", description="Residents as files for other systems")
     desk: Desk = Field(default=Desk(), description="The minimal service after a recovery")
     metrics: Metrics | None = Field(default=None, description="Numbers for Prometheus")
     reclaim: Reclaim = Field(default=Reclaim(), description="Removing what retention has given up")

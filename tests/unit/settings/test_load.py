@@ -131,7 +131,7 @@ def test_all_problems_are_told_at_once_in_the_order_of_lines(problems_of):
     ]  # fmt: skip
     hints = [problem.wrong.render(problem.wrong.hint) for problem in problems]
     assert hints[1] == "did you mean 'language'?"
-    assert hints[4] == "it belongs to: dataset, reclaim, verify"
+    assert hints[4] == "it belongs to: dataset, feed, reclaim, verify"
     assert hints[8] == "did you mean 'files'? Possible: files, command"
     assert hints[9] == "did you mean 'warning'? Possible: debug, info, warning, error"
 
