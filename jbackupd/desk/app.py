@@ -8,6 +8,7 @@ from starlette.exceptions import HTTPException
 from jbackupd.desk.intake_forms import IntakeForms
 from jbackupd.desk.intake_pages import IntakePages
 from jbackupd.desk.lookup_pages import RESULTS_MAX, LookUpPages
+from jbackupd.desk.own_pages import OwnPages
 from jbackupd.desk.sign_in_pages import SignInPages
 from jbackupd.desk.web import SESSION_COOKIE, DeskSettings, Web, no_audit
 from jbackupd.model.errors import JbackupdError
@@ -25,11 +26,14 @@ def create_app(settings: DeskSettings) -> Starlette:
     web = Web(settings)
     facts = web.residents.facts
     try:
-        settings.audit.opened(loaded_from=facts.loaded_from, as_of=facts.as_of.isoformat(), rows=facts.rows)
+        settings.audit.opened(
+            loaded_from=facts.loaded_from, as_of=facts.as_of.isoformat(), rows=facts.rows,
+            accounts=web.accounts.current,
+        )
     except JbackupdError as error:
         raise no_audit() from error
     sign_in = SignInPages(web)
-    routes = [*sign_in.routes(), *LookUpPages(web).routes()]
+    routes = [*sign_in.routes(), *OwnPages(web).routes(), *LookUpPages(web).routes()]
     if settings.book is not None:
         pages = IntakePages(web, settings.book)
         routes += [*pages.routes(), *IntakeForms(web, settings.book, pages).routes()]

@@ -29,7 +29,7 @@ KEY_NAME = "desk.key"
 KEY_BYTES = 32
 _DIGEST_BYTES = 16
 ENTRIES_VERSION = 2
-"""Said by each `open`; 2 since entries tell a purpose. Entries before the first `open` that says it are of version 1."""
+"""Said by each `open`; 2 since entries tell a purpose. Before the first `open` that says it they are of version 1."""
 BY_COMMAND = "(command)"
 """No account has this name: what was done at the machine, not at a desk."""
 # An entry has 64 KiB; an account says up to 700 bytes of itself.
@@ -97,7 +97,7 @@ class DeskAudit:
         self.chain = chain
         self._key = key
 
-    def opened(self, *, loaded_from: str, as_of: str, rows: int, accounts: Iterable[Account]) -> None:
+    def opened(self, *, loaded_from: str, as_of: str, rows: int, accounts: Iterable[Account] = ()) -> None:
         """Record that a desk begins to answer, from which data, and who may sign in."""
         self.chain.append({
             "what": "open", "entries": ENTRIES_VERSION, "data": loaded_from, "as_of": as_of, "persons": rows,
@@ -135,9 +135,9 @@ class DeskAudit:
             "what": "sign-in-refused", "who": account if known else "?", "client": client, "why": why,
         })
 
-    def signed_out(self, account: str, client: str) -> None:
+    def signed_out(self, clerk: Clerk) -> None:
         """Record a sign-out."""
-        self.chain.append({"what": "sign-out", "who": account, "client": client})
+        self.chain.append({"what": "sign-out", **clerk.said()})
 
     def searched(self, clerk: Clerk, query: Query, persons: int) -> None:
         """Record a search: its kinds and how many persons its answer shows."""

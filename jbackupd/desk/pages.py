@@ -13,6 +13,7 @@ from jbackupd.desk.database import Distrust, Facts
 from jbackupd.desk.gaiji import STYLE_PATH, Font, mark_gaiji
 from jbackupd.desk.intake_texts import INTAKE_FILTERS
 from jbackupd.desk.masking import Mask, show
+from jbackupd.desk.purposes import LABELS, Purpose, Reason
 from jbackupd.desk.residents import Resident
 from jbackupd.model.texts import _, counted, in_language
 from jbackupd.model.wareki import JST, show_day, show_moment
@@ -32,6 +33,7 @@ class Frame:
         form_token: For the forms of a signed-in clerk.
         path: Where the language switch leads back to.
         intake: Whether receptions are taken in here.
+        reason: What residents are looked up for; None before it is chosen.
         rights: Values of the rights of who is signed in: what one may not do is not offered.
     """
 
@@ -44,6 +46,7 @@ class Frame:
     path: str = "/"
     intake: bool = False
     rights: frozenset[str] = frozenset()
+    reason: Reason | None = None
 
 
 class Pages:
@@ -59,6 +62,7 @@ class Pages:
             trim_blocks=True, lstrip_blocks=True, auto_reload=False,
         )
         self._environment.globals.update(_=_, counted=counted, BANNER=BANNER, AS_OF=AS_OF, Mask=Mask)
+        self._environment.globals.update(purposes=LABELS, Purpose=Purpose)
         self._environment.globals.update(Distrust=Distrust, gaiji_style=STYLE_PATH if font else "")
         self._environment.filters.update(
             moment=show_moment, birth=birth_text, sex=sex_text, state=state_text,

@@ -17,6 +17,7 @@ from jbackupd.desk.pages import AS_OF, BANNER
 from jbackupd.model.errors import DamageError, JbackupdError, NotFoundError, PeerError, RefusedError
 
 PAGE_BYTES_MAX = 4 * 1024 * 1024
+_PURPOSE = {"purpose": "other", "because": "check by jbackupd"}
 _TOKEN = re.compile(r'name="token" value="([^"]+)"')
 _PERSON = re.compile(r'href="(/person/[A-Za-z0-9_-]+)"')
 _AS_OF = re.compile(re.escape(AS_OF) + r"[^:]*: *<strong[^>]*>([^<]+)</strong>")
@@ -61,7 +62,7 @@ def probe_desk(
     begun = time.perf_counter()
     browser = _Browser(url, timeout_seconds, trusted)
     page = browser.get("/sign-in")
-    page = browser.post("/sign-in", account=account, password=password, token=_token(page))
+    page = browser.post("/sign-in", account=account, password=password, token=_token(page), **_PURPOSE)
     if 'action="/search"' not in page:
         raise RefusedError(
             "the desk at {url} does not let the account {account} in", "check account and password",

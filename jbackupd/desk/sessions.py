@@ -11,6 +11,7 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
+from jbackupd.desk.purposes import Reason
 from jbackupd.desk.query import Query
 from jbackupd.model.clock import Clock
 
@@ -32,6 +33,9 @@ class Session:
     Attributes:
         token: What the cookie holds.
         form_token: What every form of this session must bring along.
+        stamp: Of the account's password at sign-in: with another one the session ends.
+        role: Of whom a provider vouches for; None for an account of the desk, whose role may change.
+        reason: What residents are looked up for, until another purpose is chosen; None before the first.
         recorded: Address of the reception that was written last, until its page says so.
     """
 
@@ -41,6 +45,9 @@ class Session:
     form_token: str
     begun: float
     seen: float
+    stamp: bytes = b""
+    role: str | None = None
+    reason: Reason | None = None
     recorded: str = ""
     searches: OrderedDict[str, Query] = field(default_factory=OrderedDict)
     persons: OrderedDict[str, int] = field(default_factory=OrderedDict)
@@ -73,10 +80,13 @@ class Sessions:
         self._lock = threading.Lock()
         self._sessions: OrderedDict[str, Session] = OrderedDict()
 
-    def begin(self, account: str, client: str) -> Session:
+    def begin(
+        self, account: str, client: str, *, stamp: bytes = b"", role: str | None = None, reason: Reason | None = None,
+    ) -> Session:
         """Sign a clerk in; always a new token, so that a planted one is worth nothing."""
         now = self._clock.monotonic()
-        session = Session(account, client, secrets.token_urlsafe(32), secrets.token_urlsafe(32), now, now)
+        token, form_token = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
+        session = Session(account, client, token, form_token, now, now, stamp, role, reason)
         with self._lock:
             self._sessions[session.token] = session
             while len(self._sessions) > SESSIONS_MAX:

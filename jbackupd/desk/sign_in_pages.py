@@ -14,18 +14,29 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from jbackupd.desk.accounts import Account, Standing
+from jbackupd.desk.audit import Clerk
 from jbackupd.desk.guard import SAFE_HEADERS, SignInForms, check_token, local_path, read_form
+from jbackupd.desk.purposes import Reason, read_reason
 from jbackupd.desk.sessions import LockOut
 from jbackupd.desk.web import LANGUAGE_COOKIE, SESSION_COOKIE, Web, client_of
 from jbackupd.model.errors import JbackupdError, NotFoundError, RefusedError, TryLaterError, UsageError
 from jbackupd.model.texts import LANGUAGES
 
-STATIC = {"desk.css": "text/css", "intake.css": "text/css", "desk.svg": "image/svg+xml"}
+STATIC = {"desk.css": "text/css", "intake.css": "text/css", "accounts.css": "text/css", "desk.svg": "image/svg+xml"}
 FORM_COOKIE = "desk_form"
 # scrypt takes 16 MiB: strangers must not be able to ask for gigabytes at once.
 _SIGN_INS_AT_ONCE = 4
 _log = logging.getLogger("jbackupd.desk")
 _STATUS = ((UsageError, 400), (NotFoundError, 404), (RefusedError, 403), (TryLaterError, 503))
+
+
+def _reason(form: dict[str, str]) -> Reason | None:
+    """Return the purpose that was chosen at sign-in; without one its own page asks."""
+    try:
+        return read_reason(form.get("purpose", ""), form.get("because", ""))
+    except UsageError:
+        return None
 
 
 class SignInPages:
@@ -70,17 +81,29 @@ class SignInPages:
         wait = self._names.attempt(name) or self._clients.attempt(client)
         if wait:
             return self._sign_in_form(request, name, wait_seconds=math.ceil(wait))
-        settings = self._web.settings
+        await self._web.see_accounts()
+        accounts, audit, asked = self._web.accounts.current, self._web.settings.audit, form.get("purpose", "")
         async with self._signing_in:
-            accepted = await asyncio.to_thread(settings.accounts.check, name, form.get("password", ""))
-        if not accepted:
-            await self._web.recorded(settings.audit.refused, name, client, known=name in settings.accounts.names)
-            return self._sign_in_form(request, name, wrong=True)
-        await self._web.recorded(settings.audit.signed_in, name, client)
+            accepted = await asyncio.to_thread(accounts.check, name, form.get("password", ""))
+        account = accounts.get(name)
+        if not accepted or account is None:
+            await self._web.recorded(audit.refused, name, client, known=account is not None)
+            return self._sign_in_form(request, name, asked, wrong=True)
+        standing = account.standing(self._web.today())
+        if standing is not Standing.ACTIVE:
+            # Only who knows the password is told so.
+            await self._web.recorded(audit.refused, name, client, known=True, why=standing.value)
+            return self._sign_in_form(request, name, asked, standing=standing)
         self._names.succeeded(name)
         self._clients.succeeded(client)
+        return await self._begin(account, client, _reason(form))
+
+    async def _begin(self, account: Account, client: str, reason: Reason | None) -> Response:
+        clerk = Clerk(account.name, client, reason)
+        await self._web.recorded(self._web.settings.audit.signed_in, clerk, role=account.grant.role)
+        session = self._web.sessions.begin(account.name, client, stamp=account.salt, reason=reason)
         response = self._web.to("/")
-        self._web.set_cookie(response, SESSION_COOKIE, self._web.sessions.begin(name, client).token)
+        self._web.set_cookie(response, SESSION_COOKIE, session.token)
         return response
 
     async def sign_out(self, request: Request) -> Response:
@@ -89,7 +112,7 @@ class SignInPages:
         if session:
             check_token(session.form_token, (await read_form(request)).get("token", ""))
             self._web.sessions.end(session.token)
-            await self._web.recorded(self._web.settings.audit.signed_out, session.account, client_of(request))
+            await self._web.recorded(self._web.settings.audit.signed_out, self._web.clerk(request, session))
         response = self._web.to("/sign-in")
         response.delete_cookie(SESSION_COOKIE, path="/", httponly=True, samesite="strict")
         return response
@@ -116,11 +139,12 @@ class SignInPages:
             shown, status = JbackupdError("the desk failed to answer", "try again, then tell the operator"), 500
         return self._web.page(request, "error.html", self._web.session(request), status=status, error=shown)
 
-    def _sign_in_form(self, request: Request, account: str = "", **values: Any) -> Response:
+    def _sign_in_form(self, request: Request, account: str = "", asked: str = "", **values: Any) -> Response:
         cookie = request.cookies.get(FORM_COOKIE) or secrets.token_urlsafe(16)
         response = self._web.page(
             request, "sign-in.html", None, status=429 if "wait_seconds" in values else 401 if values else 200,
-            typed=account, token=self._forms.token(cookie), **{"wrong": False, "wait_seconds": 0, **values},
+            typed=account, token=self._forms.token(cookie), asked=asked,
+            **{"wrong": False, "wait_seconds": 0, "standing": None, **values},
         )
         self._web.set_cookie(response, FORM_COOKIE, cookie)
         return response

@@ -5,23 +5,26 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any, ParamSpec
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from jbackupd.desk.accounts import Accounts
+from jbackupd.desk.accounts import Account, Accounts, Standing
 from jbackupd.desk.audit import Clerk, DeskAudit
 from jbackupd.desk.gaiji import Font
 from jbackupd.desk.guard import SAFE_HEADERS, local_path
 from jbackupd.desk.intake import Book
+from jbackupd.desk.keeper import Change, Keeper, Note
 from jbackupd.desk.pages import Frame, Pages
 from jbackupd.desk.residents import Residents
-from jbackupd.desk.roles import Right
+from jbackupd.desk.roles import Right, Roles
 from jbackupd.desk.sessions import Session, Sessions
 from jbackupd.model.clock import Clock, SystemClock
 from jbackupd.model.errors import JbackupdError, RefusedError, TryLaterError
 from jbackupd.model.texts import LANGUAGES
+from jbackupd.model.wareki import JST
 
 SESSION_COOKIE = "desk_session"
 LANGUAGE_COOKIE = "desk_language"
@@ -36,25 +39,25 @@ class DeskSettings:
     Attributes:
         database: Path of the loaded residents.
         audit: Where every look-up is recorded.
-        accounts: Who may sign in.
+        accounts: Who may sign in: as they are, or kept so that they may change while the desk is open.
+        roles: What they may do.
         title: The municipality's name.
         language: Language of the pages until a clerk chooses another.
         secure: Whether it is reached by https only, so that cookies never travel in clear.
         font: Has shapes for 外字; served to the browsers.
         book: Where receptions are written; without it the desk only looks residents up.
-        may: Tells whether an account has a right.
     """
 
     database: str
     audit: DeskAudit
-    accounts: Accounts
+    accounts: Accounts | Keeper
     title: str
     language: str = "ja"
     secure: bool = False
     clock: Clock = field(default_factory=SystemClock)
     book: Book | None = None
     font: Font | None = None
-    may: Callable[[str, Right], bool] = lambda _account, _right: True
+    roles: Roles = field(default_factory=Roles)
 
 
 class Web:
@@ -64,19 +67,55 @@ class Web:
         self.settings = settings
         self.residents = Residents(settings.database)
         self.sessions = Sessions(settings.clock)
+        accounts = settings.accounts
+        self.accounts = accounts if isinstance(accounts, Keeper) else Keeper(accounts)
         self._pages = Pages(settings.font)
 
     def session(self, request: Request) -> Session | None:
-        """Return who is signed in; None if nobody is."""
-        return self.sessions.find(request.cookies.get(SESSION_COOKIE, ""))
+        """Return who is signed in; None if nobody is, or if the account may no longer be used."""
+        session = self.sessions.find(request.cookies.get(SESSION_COOKIE, ""))
+        if session is not None and not self._holds(session):
+            self.sessions.end(session.token)
+            return None
+        return session
 
-    def signed_in(self, page: SignedIn, right: Right | None = None) -> Callable[[Request], Awaitable[Response]]:
-        """Return a page that sends whoever is not signed in to the sign-in form, and refuses whoever lacks a right."""
+    def _holds(self, session: Session) -> bool:
+        """Tell whether a session's account is still what it was at sign-in, and may be used today."""
+        account = self.accounts.current.get(session.account)
+        if session.role is not None:
+            # The provider vouched for this one; an account of the file with this name can only stop it.
+            return account is None or not account.stopped
+        if account is None or account.salt != session.stamp:
+            return False
+        return account.standing(self.today()) is Standing.ACTIVE
+
+    def today(self) -> date:
+        """Return the day in Japan."""
+        return self.settings.clock.now().astimezone(JST).date()
+
+    def must_choose_password(self, session: Session) -> bool:
+        """Tell whether the password is known to somebody else, so that another must be chosen first."""
+        account = self.accounts.current.get(session.account)
+        return session.role is None and account is not None and account.first
+
+    def signed_in(
+        self, page: SignedIn, right: Right | None = None, *, before: bool = False,
+    ) -> Callable[[Request], Awaitable[Response]]:
+        """Return a page that sends whoever is not signed in to the sign-in form, and refuses whoever lacks a right.
+
+        Args:
+            before: It may be seen before a password and a purpose are chosen.
+        """
 
         async def answer(request: Request) -> Response:
+            await self.see_accounts()
             session = self.session(request)
             if session is None:
                 return self.to("/sign-in")
+            if not before and self.must_choose_password(session):
+                return self.to("/password")
+            if not before and session.reason is None:
+                return self.to("/purpose")
             if right is not None:
                 self.check_right(session, right)
             return await page(request, session)
@@ -89,19 +128,60 @@ class Web:
         Raises:
             RefusedError: It may not.
         """
-        if not self.may(session, right):
+        if self.may(session, right):
+            return
+        named = [account for account in self.accounts.current if self._supervises(account)]
+        if not named:
             raise RefusedError(
                 "the account {account} may not do this", "ask the officer in charge for an account that may",
                 account=session.account,
             )
+        raise RefusedError(
+            "the account {account} may not do this", "ask who may change that: {people}", account=session.account,
+            people="、".join(account.grant.person or account.name for account in named),
+        )
+
+    def _supervises(self, account: Account) -> bool:
+        rights = self.settings.roles.rights(account.grant.role)
+        return Right.SUPERVISE in rights and account.standing(self.today()) is Standing.ACTIVE
 
     def may(self, session: Session | None, right: Right) -> bool:
         """Tell whether somebody may do something; nobody may nothing."""
-        return session is not None and self.settings.may(session.account, right)
+        return session is not None and right in self.settings.roles.rights(self.role(session))
+
+    def role(self, session: Session) -> str:
+        """Return the name of a signed-in clerk's role, as it is now."""
+        if session.role is not None:
+            return session.role
+        account = self.accounts.current.get(session.account)
+        return account.grant.role if account else ""
 
     def clerk(self, request: Request, session: Session) -> Clerk:
         """Return who asks for a page, as the audit log names it."""
-        return Clerk(session.account, client_of(request))
+        return Clerk(session.account, client_of(request), session.reason)
+
+    async def see_accounts(self) -> None:
+        """See what was changed of the accounts outside of this desk, and record it.
+
+        Raises:
+            TryLaterError: It could not be recorded: the desk does not answer.
+        """
+        await self.recorded(self.accounts.refresh, self._noting(None))
+
+    async def change_accounts(self, clerk: Clerk, decide: Callable[[Accounts], Accounts]) -> Accounts:
+        """Change accounts, recorded before they hold.
+
+        Raises:
+            JbackupdError: It is refused, or could not be recorded or kept; nothing has changed.
+        """
+        return await asyncio.to_thread(self.accounts.change, decide, self._noting(clerk))
+
+    def _noting(self, clerk: Clerk | None) -> Note:
+        def note(changes: list[Change]) -> None:
+            for change in changes:
+                self.settings.audit.changed_account(clerk, change.did.value, change.account)
+
+        return note
 
     def language(self, request: Request) -> str:
         """Return the language that this browser chose, or the desk's own."""
@@ -117,6 +197,7 @@ class Web:
             session.account if session else "", session.form_token if session else "",
             local_path(request.url.path) if request.method == "GET" else "/", intake=self._takes_in(session),
             rights=frozenset(right.value for right in Right if self.may(session, right)),
+            reason=session.reason if session and not self.must_choose_password(session) else None,
         )
         html = self._pages.render(template, frame, {"typed": "", "problem": None, **values})
         return HTMLResponse(html, status, headers={**SAFE_HEADERS, "Content-Language": frame.language})

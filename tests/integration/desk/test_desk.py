@@ -54,7 +54,7 @@ def stranger(desk):
 
 
 def sign_in(client, password=PASSWORD, account=ACCOUNT):
-    form = {"account": account, "password": password, "token": token(client.get("/sign-in").text)}
+    form = {"account": account, "password": password, "token": token(client.get("/sign-in").text), "purpose": "inquiry"}
     return client.post("/sign-in", data=form)
 
 

@@ -50,7 +50,7 @@ def test_generated_passwords_are_easy_to_type_and_all_different():
 
 
 @pytest.mark.parametrize("change", [
-    {"version": 2}, {"accounts": [{}]},
+    {"version": 3}, {"accounts": [{}]},
     {"accounts": [{"name": "a", "salt": "!", "hash": "", "n": 16384, "r": 8, "p": 1}]},
     {"accounts": [{"name": "a", "salt": "", "hash": "", "n": 2**30, "r": 8, "p": 1}]}, {"accounts": 1},
 ])
