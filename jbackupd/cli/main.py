@@ -52,6 +52,7 @@ def _entries() -> dict[str, Entry]:
         "mount": Entry("mount", "mount", _("show a point as a folder, before it is restored")),
         "rescue": Entry("rescue", "main", _("read a vault on a bare machine, without configuration")),
         "verify": Entry("verify", "verify", _("read stored objects and prove every byte of them")),
+        "sample": Entry("sample", "sample", _("restore a sample for nobody, and compare it")),
         "vault": Entry("vault", "vault", _("create a tenant's vault, look at it, rebuild its catalog")),
         "peer": Entry("peer", "peer", _("the other sites")),
         "limit": Entry("limit", "limit", _("how much of a line is used")),

@@ -10,6 +10,7 @@ import click
 
 from jbackupd.cli.output import Frame, pass_frame, show_time
 from jbackupd.cli.running import running
+from jbackupd.cli.sample import line as sample_line
 from jbackupd.model.errors import NotFoundError, filled
 from jbackupd.model.ids import DatasetId
 from jbackupd.model.texts import _, counted
@@ -77,6 +78,10 @@ def _lines(zone: tzinfo, page: dict[str, Any]) -> Iterator[str]:
         yield from _soundness_lines(vault)
     for plan in page.get("plans", ()):
         yield from _plan_lines(zone, plan)
+    if page.get("samples"):
+        yield ""
+    for one in page.get("samples", ()):
+        yield sample_line(one["dataset"], one, zone)
     for feed in page.get("feeds", ()):
         yield from _feed_lines(zone, feed)
     for desk in page.get("intake", ()):
@@ -155,6 +160,10 @@ def _plan_lines(zone: tzinfo, plan: dict[str, Any]) -> Iterator[str]:
         proof += f" ({show_time(datetime.fromisoformat(plan['proved_at']), zone)})"
     ready = _("could be run now") if plan["ready"] else _("COULD NOT BE RUN NOW")
     yield _("plan {plan}: {proof}; {ready}").format(plan=plan["plan"] or plan["file"], proof=proof, ready=ready)
+    if plan.get("drill_called_at") is not None:
+        yield "    " + _("a drill is called since {time}: fetch the shares, then 'jbackupd recovery rehearse'").format(
+            time=show_time(datetime.fromisoformat(plan["drill_called_at"]), zone)
+        )
     if plan["error"] is not None:
         yield "    " + text_of(plan["error"])
     for finding in plan["findings"]:

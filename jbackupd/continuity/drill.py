@@ -72,6 +72,7 @@ class DrillRecord(msgspec.Struct, frozen=True):
         isolation: What was tried to get out, and how that failed.
         traces: What was looked for afterwards.
         problems: In words, what was not as it should be.
+        called_at: When people were called for it.
     """
 
     name: str
@@ -92,6 +93,12 @@ class DrillRecord(msgspec.Struct, frozen=True):
     traces: tuple[Trace, ...] = ()
     problems: tuple[str, ...] = ()
     schema: int = RECORD_SCHEMA
+    called_at: datetime | None = None
+
+    @property
+    def reaction_seconds(self) -> float | None:
+        """How long people took from the call to the begin; None if nobody was called."""
+        return None if self.called_at is None else (self.begun_at - self.called_at).total_seconds()
 
 
 def outcome_of(

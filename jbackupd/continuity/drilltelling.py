@@ -8,6 +8,7 @@ from datetime import datetime
 from jbackupd.continuity.drill import DrillRecord, Outcome, Proof
 from jbackupd.continuity.telling import reached_rows
 from jbackupd.model.texts import _
+from jbackupd.model.units import show_duration
 
 
 def outcome_words(outcome: Outcome) -> str:
@@ -44,12 +45,15 @@ def facts_of(record: DrillRecord, show: Callable[[datetime], str]) -> list[tuple
         f"{step['detail']['point']} ({show(datetime.fromisoformat(step['detail']['as_of']))})"
         for step in (record.report or {}).get("steps", ()) if "point" in step["detail"] and "as_of" in step["detail"]
     ]
+    called = []
+    if record.called_at is not None and record.reaction_seconds is not None:
+        called = [(_("people were called"), f"{show(record.called_at)} ({show_duration(record.reaction_seconds)})")]
     return [
         (_("drill"), record.name), (_("result"), outcome_words(record.outcome)),
         (_("plan"), f"{record.title} ({record.plan})"), (_("municipality"), record.tenant),
         (_("site of the drill"), record.site), (_("scenario"), record.scenario or "-"),
         (_("participants"), "、".join(record.participants) or "-"), (_("called by"), record.by or "-"),
-        (_("begin"), show(record.begun_at)), (_("end"), show(record.ended_at)),
+        *called, (_("begin"), show(record.begun_at)), (_("end"), show(record.ended_at)),
         (_("points used"), "、".join(points) or "-"), (_("digest of the plan (SHA-256)"), record.plan_digest),
     ]
 

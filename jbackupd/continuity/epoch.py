@@ -99,6 +99,10 @@ class Epochs:
         """Return the declarations that contradict one in force or before; whose epoch is in force stops everybody."""
         return [declaration for lineage in self._lineages.values() for declaration in lineage.conflicts]
 
+    def disputes(self) -> int:
+        """Return about how many sites two declarations of the epoch in force contradict each other."""
+        return sum(lineage.disputed is not None for lineage in self._lineages.values())
+
     def loss_of(self, site: SiteId) -> Declaration | None:
         """Return the declaration by which another site acts for this one; None if it acts for itself."""
         newest = self.lineage(site).newest

@@ -40,6 +40,7 @@ from jbackupd.service.peers import PeerSet
 from jbackupd.service.planchecks import PlanChecks
 from jbackupd.service.reclaims import Reclaims
 from jbackupd.service.runner import Runner
+from jbackupd.service.samples import Samples
 from jbackupd.service.scheduler import Scheduler
 from jbackupd.service.status import Facts, dataset_deadline, status_document
 from jbackupd.service.succession import Succession
@@ -180,6 +181,8 @@ class Daemon:
             clock=clock, log=log,
         )
         self._succession.register(self.control)
+        self._samples = Samples(live, files, self.runner, offload=offload, clock=clock, log=log)
+        self._samples.register(self.control)
         self._feeds = Feeds(live, self._succession.audit_logs.of, self.runner, offload=offload, clock=clock, log=log)
         self._feeds.register(self.control)
 
@@ -208,6 +211,7 @@ class Daemon:
         self._tasks.start("verify", self._checks.run)
         self._tasks.start("plans", self._plan_checks.run)
         self._tasks.start("return", self._succession.returning.run)
+        self._tasks.start("samples", self._samples.run)
         self._tasks.start("feeds", self._feeds.run)
         self._tasks.start("deposits", self._succession.depositing.run)
         self._tasks.start("received points", self._follow_received)
@@ -255,6 +259,7 @@ class Daemon:
                 await self._tasks.stop("return")
                 await self._tasks.stop("deposits")
                 await self._tasks.stop("feeds")
+                await self._tasks.stop("samples")
             await self._succession.close()
             await self.runner.stop()
             await self.peer_set.close()
@@ -363,7 +368,10 @@ class Daemon:
             last_results={dataset: end for dataset in datasets if (end := book.last_result(str(dataset)))},
             loaded_at=self._loaded_at, config_error=self._config_error, reclaims=dict(self._reclaims.facts),
             checks=dict(self._checks.facts), plans=dict(self._plan_checks.facts), drills=self._plan_checks.drills,
+            calls=dict(self._plan_checks.calls),
             deposits=dict(self._succession.depositing.desks), feeds=dict(self._feeds.facts),
+            samples=dict(self._samples.facts), asking=self._succession.recoveries.asking(),
+            conflicts=self.epochs.disputes(), free_bytes=self.files.free_bytes(),
         )  # fmt: skip
 
     # What the runner asks.

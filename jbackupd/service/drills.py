@@ -39,6 +39,7 @@ from jbackupd.model.clock import Clock
 from jbackupd.model.errors import JbackupdError, NotFoundError, RefusedError, StorageError
 from jbackupd.model.texts import _
 from jbackupd.service.clearing import clear
+from jbackupd.service.drillcalls import read_call
 from jbackupd.service.drillchild import Order, Word
 from jbackupd.service.drillrecords import FOLDER, RECORD, read_records
 from jbackupd.service.leases import reading
@@ -67,6 +68,7 @@ class Begun(msgspec.Struct, frozen=True):
     participants: tuple[str, ...]
     by: str
     begun_at: datetime
+    called_at: datetime | None = None
     namespace: str = ""
     """Of its network, as soon as that is known."""
 
@@ -118,6 +120,7 @@ class Drills:
         begun = Begun(
             f"{self._clock.now():%Y%m%dT%H%M%S}-{plan.id}-{secrets.token_hex(2)}", plan.id, digest, plan.title,
             plan.tenant, scenario, tuple(participants), by, self._clock.now(),
+            call.called_at if (call := read_call(self._files, plan.id)) is not None else None,
         )
         folder = posixpath.join(FOLDER, begun.name)
         self._files.make_folder(posixpath.join(folder, _WORK))
@@ -196,6 +199,7 @@ class Drills:
             begun.scenario, begun.participants, begun.by, begun.begun_at, self._clock.now(),
             Outcome.BROKEN_OFF if broken else outcome_of(heard.report, heard.counts, traces, problems),
             heard.report, tuple(heard.counts), tuple(heard.ways), tuple(traces), tuple(problems),
+            called_at=begun.called_at,
         )
         self._write(begun.name, RECORD, encode_record(record))
         return record

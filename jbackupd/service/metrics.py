@@ -22,7 +22,8 @@ from jbackupd.service.checkfacts import CheckFacts
 from jbackupd.service.jobs import WITHOUT_RESULT, JobRecord
 from jbackupd.service.ledger import CopyFacts, DatasetFacts, PointFacts
 from jbackupd.service.reclaimfacts import ReclaimFacts
-from jbackupd.service.status import Facts, PeerFacts, dataset_deadline, plan_proof
+from jbackupd.service.sampling import SampleState
+from jbackupd.service.status import Facts, PeerFacts, dataset_deadline, plan_proof, sample_state
 from jbackupd.settings.schema import Dataset
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -155,6 +156,21 @@ class _FactsCollector(Collector):
         yield from self._retention()
         yield from self._soundness()
         yield from self._plans()
+        yield _gauge("recovery_asking", "Recovery runs that wait for people", [], [((), facts.asking)])
+        yield _gauge("declarations_disputed", "Sites about which two declarations contradict each other", [],
+                     [((), facts.conflicts)])
+        yield _gauge("state_free_bytes", "Free on the disk of the state folder", [],
+                     [((), _or_unknown(facts.free_bytes))])
+        left = sum(len(trace.found) for drill in facts.drills for trace in drill.traces)
+        yield _gauge("drill_leftovers", "What drills have left behind, by their records", [], [((), left)])
+        samples = [((str(dataset),), known) for dataset, known in facts.samples.items()]
+        yield _gauge(
+            "sample_state", "1 for what sample restores have proved of a dataset", ["dataset", "state"],
+            [((*labels, state.value), float(sample_state(known, self._now) is state)) for labels, known in samples
+             for state in SampleState],
+        )
+        yield _gauge("sample_time_seconds", "When a sample was last restored", ["dataset"],
+                     [(labels, _seconds(known.result.at if known.result else None)) for labels, known in samples])
         feeds = facts.feeds.items()
         yield _gauge("feed_made_time_seconds", "When a feed's newest file was made", ["feed"],
                      [((name,), _seconds(known.last.made_at if known.last else None)) for name, known in feeds])
@@ -202,6 +218,9 @@ class _FactsCollector(Collector):
             [((*labels, state.value), float(state is proof)) for labels, _known, proof, _drill in plans
              for state in Proof],
         )
+        calls = [(labels, self._facts.calls.get(known.file)) for labels, known, _proof, _drill in plans]
+        yield _gauge("plan_drill_called_time_seconds", "When people were called for a drill that nobody has begun",
+                     ["plan"], [(labels, _seconds(call.called_at if call else None)) for labels, call in calls])
         yield _gauge("plan_proved_time_seconds", "When a drill last proved it", ["plan"],
                      [(labels, _seconds(drill.ended_at if drill and proof is not Proof.FAILED else None))
                       for labels, _known, proof, drill in plans])

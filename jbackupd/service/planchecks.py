@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from jbackupd.continuity.drill import DrillRecord
+from jbackupd.continuity.drillcall import DrillCall
 from jbackupd.model.clock import Clock
 from jbackupd.model.errors import JbackupdError
 from jbackupd.model.texts import _
 from jbackupd.runtime.offload import Offload
+from jbackupd.service.drillcalls import look
 from jbackupd.service.drillrecords import read_records
 from jbackupd.service.finding import Finding, Grade
 from jbackupd.service.live import Live
@@ -70,6 +73,8 @@ class PlanChecks:
         """By the plan's file."""
         self.drills: tuple[DrillRecord, ...] = ()
         """The records of this site's drills, read again within half a minute of a new one."""
+        self.calls: dict[str, DrillCall] = {}
+        """The calls for drills that are made or to come, by the plan's file."""
         self._live = live
         self._files = files
         self._runner = runner
@@ -89,7 +94,28 @@ class PlanChecks:
                     await self._look(plan)
             if wanted:
                 await self._read_drills()
+                await self._call(wanted)
             await self._runner.news.within(seen, LOOK_SECONDS)
+
+    async def _call(self, wanted: Mapping[str, PlanFile]) -> None:
+        """Call people for the drills that are due."""
+        calls: dict[str, DrillCall] = {}
+        for file, known in self.facts.items():
+            if known.plan is None:
+                continue
+            try:
+                call = await self._offload.disk(
+                    look, self._files, wanted[file], known.plan, self.drills, self._clock.now(),
+                    self._live.settings.site.timezone, self._log,
+                )
+            except JbackupdError as error:
+                self._log.error(_("unable to call for a drill of {plan}: {reason}"), plan=known.plan.id, reason=error)
+                continue
+            if call is not None:
+                calls[file] = call
+        if calls != self.calls:
+            self.calls = calls
+            self._runner.news.ring()
 
     async def _read_drills(self) -> None:
         try:

@@ -299,6 +299,10 @@ class Recoveries:
             async for news in live.watch():
                 yield news
 
+    def asking(self) -> int:
+        """Return how many runs wait for people just now."""
+        return sum(bool(live.document()["asks"]) for live in self._live.values() if not live.is_over)
+
     def document(self, name: str) -> dict[str, Any]:
         """Return a run's report. Blocks for a run that is not of this process.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import jbackupd
 from jbackupd.continuity.drill import DrillRecord, Proof, proof_of
+from jbackupd.continuity.drillcall import DrillCall
 from jbackupd.model.errors import JbackupdError
 from jbackupd.model.ids import DatasetId, SiteId, TenantId
 from jbackupd.policy.deadline import Deadline, deadline_of, worst
@@ -21,6 +22,8 @@ from jbackupd.service.ledger import CopyFacts, DatasetFacts, PointFacts
 from jbackupd.service.planchecks import PlanFacts
 from jbackupd.service.queue import QueueState
 from jbackupd.service.reclaimfacts import ReclaimFacts
+from jbackupd.service.samples import SampleFacts
+from jbackupd.service.sampling import SampleResult, SampleState, standing
 from jbackupd.settings.schema import Dataset, Settings
 
 
@@ -54,7 +57,12 @@ class Facts:
         checks: How sound every vault is, held ones too.
         plans: What the last look at each plan found, by its file.
         drills: The records of this site's drills.
+        calls: For drills, by the plan's file; one that is not made yet is told to nobody.
         feeds: How each feed stands, by its name.
+        samples: What sample restores have proved, by dataset.
+        asking: Recovery runs that wait for people.
+        conflicts: Sites about which two declarations contradict each other.
+        free_bytes: Of the state folder's disk; None if nobody can tell.
         deposits: How far the journals of this site's desks are deposited elsewhere.
     """
 
@@ -74,8 +82,13 @@ class Facts:
     checks: Mapping[TenantId, CheckFacts] = field(default_factory=dict)
     plans: Mapping[str, PlanFacts] = field(default_factory=dict)
     drills: Sequence[DrillRecord] = ()
+    calls: Mapping[str, DrillCall] = field(default_factory=dict)
     deposits: Mapping[Place, DeskDeposits] = field(default_factory=dict)
+    asking: int = 0
+    conflicts: int = 0
+    free_bytes: int | None = None
     feeds: Mapping[str, FeedFacts] = field(default_factory=dict)
+    samples: Mapping[DatasetId, SampleFacts] = field(default_factory=dict)
 
     def queue_bytes(self, peer: SiteId) -> int:
         """Return what waits for a peer, in bytes."""
@@ -99,9 +112,26 @@ def status_document(facts: Facts, now: datetime) -> dict[str, Any]:
         "jobs": list(facts.jobs),
         "retention": [_retention(tenant, known) for tenant, known in sorted(facts.reclaims.items())],
         "soundness": [_soundness(tenant, known) for tenant, known in sorted(facts.checks.items())],
-        "plans": [_plan(known, facts.drills, now) for _file, known in sorted(facts.plans.items())],
+        "plans": [
+            _plan(known, facts.drills, facts.calls.get(file), now) for file, known in sorted(facts.plans.items())
+        ],
+        "samples": [_sample(dataset, known, now) for dataset, known in sorted(facts.samples.items())],
         "feeds": [_feed(name, known, now) for name, known in sorted(facts.feeds.items())],
         "intake": [_desk(place, desk) for place, desk in facts.deposits.items()],
+    }
+
+
+def sample_state(known: SampleFacts, now: datetime) -> SampleState:
+    """Return whether a dataset's restore is proved now."""
+    return standing(known.result, known.within, now)
+
+
+def _sample(dataset: DatasetId, known: SampleFacts, now: datetime) -> dict[str, Any]:
+    result = known.result or SampleResult(SampleState.UNPROVED, now)
+    return {
+        "dataset": str(dataset), "tenant": dataset.tenant, "state": sample_state(known, now).value,
+        "at": _time(result.at if known.result else None), "point": result.point or None, "files": result.files,
+        "total_files": result.total_files, "whole": result.whole, "reason": result.reason,
     }
 
 
@@ -199,7 +229,9 @@ def plan_proof(known: PlanFacts, drills: Sequence[DrillRecord], now: datetime) -
     return proof_of(known.digest, known.plan.id, drills, within_seconds=within, now=now)
 
 
-def _plan(known: PlanFacts, drills: Sequence[DrillRecord], now: datetime) -> dict[str, Any]:
+def _plan(
+    known: PlanFacts, drills: Sequence[DrillRecord], call: DrillCall | None, now: datetime
+) -> dict[str, Any]:
     proof, drill = plan_proof(known, drills, now)
     report = (drill.report if drill is not None else None) or {}
     return {
@@ -210,6 +242,7 @@ def _plan(known: PlanFacts, drills: Sequence[DrillRecord], now: datetime) -> dic
             {"step": finding.step or None, "text": finding.text.format(**finding.fields)} for finding in known.bad
         ],
         "proof": proof.value, "proved_at": _time(drill.ended_at if drill and proof is not Proof.FAILED else None),
+        "drill_called_at": _time(call.called_at if call else None),
         "drill": drill.name if drill else None, "rto_seconds": report.get("rto_seconds"),
         "rpo_seconds": report.get("rpo_seconds"),
         "rto_target_seconds": known.plan.rto.total_seconds() if known.plan else None,

@@ -354,12 +354,27 @@ class Verify(Table):
     )
 
 
+class Sample(Table):
+    """[sample]: sample restores (復元確認) of every dataset that can be read here."""
+
+    enabled: bool = Field(default=True, description="Whether the daemon does them unasked")
+    within: Duration = Field(
+        default=timedelta(days=30), description="For so long a sample counts; each dataset is sampled again in time"
+    )
+
+
 class PlanFile(Table):
     """[[plan]]: a continuity plan that this site may have to run."""
 
     file: FilePath = Field(description="The plan")
     check: When = Field(
         default=Schedule.parse("daily 07:00"), description="When the daemon looks whether it could be run"
+    )
+    drill: When | None = Field(
+        default=None, description="When people are called for a drill of it; without it nobody is"
+    )
+    drill_within: Duration = Field(
+        default=timedelta(0), description="Unannounced: the call comes at any moment of this time after the schedule's"
     )
 
 
@@ -421,6 +436,7 @@ class Settings(Table):
     metrics: Metrics | None = Field(default=None, description="Numbers for Prometheus")
     reclaim: Reclaim = Field(default=Reclaim(), description="Removing what retention has given up")
     verify: Verify = Field(default=Verify(), description="Reading what is stored again and again")
+    sample: Sample = Field(default=Sample(), description="Sample restores of every dataset")
     log: Log = Field(default=Log(), description="How the daemon writes what it does")
 
     def dataset(self, wanted: DatasetId) -> Dataset | None:

@@ -264,6 +264,14 @@ class PosixFiles:
         with _typed("remove", self._at(path)):
             os.unlink(self._at(path))
 
+    def free_bytes(self) -> int | None:
+        """Return how many bytes may still be written to the disk of the root; None if nobody can tell."""
+        try:
+            status = os.statvfs(self.root)
+        except OSError:
+            return None
+        return status.f_bavail * status.f_frsize
+
     def sync_folder(self, path: str) -> None:
         """Make the names in a folder durable."""
         with _typed("sync", self._at(path)):
