@@ -126,7 +126,8 @@ async def _clerks(url: str, count: int, words: Sequence[str], pause_seconds: flo
 
 async def _sign_in(browser: httpx.AsyncClient) -> str:
     form = _TOKEN.findall((await browser.get("/sign-in")).text)[0]
-    answer = await browser.post("/sign-in", data={"account": ACCOUNT, "password": PASSWORD, "token": form, "purpose": "safety"})
+    fields = {"account": ACCOUNT, "password": PASSWORD, "token": form, "purpose": "safety"}
+    answer = await browser.post("/sign-in", data=fields)
     return str(_TOKEN.findall(answer.text)[0])
 
 

@@ -197,7 +197,8 @@ def test_a_dataset_that_leaves_the_configuration_leaves_the_metrics(town) -> Non
     saga.config.write_text(text[: text.index("[[dataset]]")])
     saga.send(signal.SIGHUP)
     saga.until(lambda page: not page["datasets"])
-    assert not any("imari/juki" in name for name in saga.metrics() if not name.startswith(("jbackupd_held", "jbackupd_sample")))
+    of_points = ("jbackupd_held", "jbackupd_sample")
+    assert not any("imari/juki" in name for name in saga.metrics() if not name.startswith(of_points))
 
 
 def test_the_metrics_are_right_from_the_first_scrape_after_a_restart(town) -> None:
