@@ -7,6 +7,8 @@ import os
 from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from jbackupd.cli.asking import answering
 from jbackupd.cli.output import Frame, show_time
 from jbackupd.cli.running import running
@@ -46,8 +48,14 @@ def declaration_line(frame: Frame, declaration: dict[str, Any]) -> str:
     }[declaration["kind"]]
     return template.format(
         lost=declaration["lost"], acting=declaration["acting"], epoch=declaration["epoch"], when=made,
-        officers=", ".join(declaration["approved_by"]) or "-", id=declaration["id"],
+        officers=", ".join(_approver(declaration, name) for name in declaration["approved_by"]) or "-",
+        id=declaration["id"],
     )
+
+
+def _approver(declaration: dict[str, Any], name: str) -> str:
+    by_code = name in declaration.get("by_code", ())
+    return _("{officer} (by telephone)").format(officer=name) if by_code else name
 
 
 def say_force(frame: Frame, answer: dict[str, Any]) -> None:
@@ -112,6 +120,13 @@ def read_file(path: str) -> bytes:
         raise NotFoundError("unable to read {path}: it does not exist", "name the right file", path=path) from error
     except OSError as error:
         raise StorageError("unable to read {path}: {reason}", path=path, reason=error.strerror) from error
+
+
+def passphrase(path: str | None, *, confirm: bool = False) -> str:
+    """Return an officer's passphrase: a file's first words, or what is typed, twice with `confirm`."""
+    if path is not None:
+        return read_file(path).decode("utf-8", "replace").rstrip("\r\n")
+    return str(click.prompt(_("passphrase"), hide_input=True, confirmation_prompt=confirm, err=True))
 
 
 def write_new(path: str, data: bytes, mode: int = 0o644) -> None:

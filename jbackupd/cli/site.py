@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jbackupd.cli.codes import approve_by_telephone, make_codes, site_codes
 from jbackupd.cli.declarations import (
     ask,
     declaration_line,
     evidence_line,
+    passphrase,
     read_declaration,
     read_file,
     say_force,
@@ -149,21 +151,29 @@ def withdraw(frame: Frame, declaration: str, local: bool) -> None:
 
 @site.command(help=_("Approve a declaration as an officer."))
 @click.argument("declaration", metavar="[ID]", required=False)
-@click.option("--key", required=True, metavar="FILE", help=_("the officer's key"))
+@click.option("--key", metavar="FILE", help=_("the officer's key"))
+@click.option("--code", metavar="CODE", help=_("the code that an officer reads out over the telephone"))
 @click.option("--passphrase-file", metavar="FILE", help=_("read the passphrase from a file"))
 @click.option("--declaration", "path", metavar="FILE", help=_("approve a declaration that was carried here"))
 @click.option("--out", metavar="FILE", help=_("where to write it with the approval"))
 @click.option("--local", is_flag=True, help=_("in this process; the daemon must not run"))
 @pass_frame
 def approve(
-    frame: Frame, declaration: str | None, key: str, passphrase_file: str | None, path: str | None, out: str | None,
-    local: bool,
+    frame: Frame, declaration: str | None, key: str | None, code: str | None, passphrase_file: str | None,
+    path: str | None, out: str | None, local: bool,
 ) -> None:
-    """Sign a declaration; with enough approvals it is in force."""
+    """Sign a declaration, or hand in an officer's code; with enough approvals it is in force."""
     from jbackupd.continuity.officer import open_officer
     from jbackupd.format.declaration import approve as approved
     from jbackupd.format.declaration import decode_declaration, encode_declaration
 
+    if (key is None) == (code is None):
+        raise UsageError("it is not clear who approves", "add --key FILE, or --code with what an officer reads out")
+    if code is not None and path is None and out is None:
+        approve_by_telephone(frame, declaration, code, local=local)
+        return
+    if key is None:
+        raise UsageError("a code is heard where the declaration waits", "leave --declaration and --out away")
     if (declaration is None) == (path is None) or (path is None) != (out is None):
         raise UsageError("it is not clear what to approve", "name an ID, or --declaration FILE with --out FILE")
     if path is not None:
@@ -172,7 +182,7 @@ def approve(
         answer = ask(frame, "site.declaration", local=local, id=declaration)
         wanted, evidence = decode_declaration(base64.b64decode(answer["declaration"])), answer["evidence"]
     _say_what_is_signed(frame, wanted, evidence)
-    officer = open_officer(read_file(key), _passphrase(passphrase_file))
+    officer = open_officer(read_file(key), passphrase(passphrase_file))
     signed = wanted.with_approval(approved(wanted, officer.officer, officer.signer))
     if out is not None:
         write_new(out, encode_declaration(signed))
@@ -250,7 +260,7 @@ def create(frame: Frame, name: str, folder: str, passphrase_file: str | None) ->
 
     if not is_word(name):
         raise UsageError("{name!r} is not a name", "use a-z, 0-9 and inner hyphens, at most 32", name=name)
-    made, data = make_officer(name, _passphrase(passphrase_file, confirm=True))
+    made, data = make_officer(name, passphrase(passphrase_file, confirm=True))
     os.makedirs(folder, mode=0o700, exist_ok=True)
     key, card_path = (os.path.join(folder, f"{name}.{ending}") for ending in ("key", "card"))
     write_new(key, data, mode=0o600)
@@ -264,8 +274,5 @@ def create(frame: Frame, name: str, folder: str, passphrase_file: str | None) ->
     )
 
 
-def _passphrase(path: str | None, *, confirm: bool = False) -> str:
-    if path is not None:
-        return read_file(path).decode("utf-8", "replace").rstrip("\r\n")
-    return str(click.prompt(_("passphrase"), hide_input=True, confirmation_prompt=confirm, err=True))
-
+officer.add_command(make_codes)
+site.add_command(site_codes)

@@ -10,6 +10,8 @@ then on. Three kinds of them pass the authority on:
 Where the one that must release is declared lost itself, nobody waits for it.
 
 Two declarations with one epoch are a conflict: whoever knows both acts for neither, until a higher one says who does.
+Unless both name the same site: then the second one says nothing new, and nothing of it is kept. A code that was told by
+telephone is no secret, so anybody could put it under any number of such statements.
 """
 
 from __future__ import annotations
@@ -31,6 +33,8 @@ class Verdict(Enum):
     KNOWN = "known"
     OLD = "old"
     CONFLICT = "conflict"
+    TWIN = "twin"
+    """Another one with the same epoch and the same site that acts."""
     UNRELEASED = "unreleased"
     """A hand-over or return that the site which acts now has not signed."""
     GAP = "gap"
@@ -106,8 +110,10 @@ def judge(known: Lineage, given: Declaration, *, released: bool, acting_lost: bo
     statement = given.statement
     if given.signed in signed:
         return Verdict.KNOWN
-    if any(d.statement.epoch == statement.epoch for d in known.declarations):
-        return Verdict.CONFLICT
+    rivals = [d for d in (*known.declarations, *known.conflicts) if d.statement.epoch == statement.epoch]
+    if rivals:
+        same = any(d.statement.acting == statement.acting for d in rivals)
+        return Verdict.TWIN if same else Verdict.CONFLICT
     if statement.epoch <= known.epoch:
         return Verdict.OLD
     if given.needs_release:

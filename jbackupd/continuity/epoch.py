@@ -234,6 +234,12 @@ def _lineages_of(journal: Journal) -> dict[SiteId, Lineage]:
 def _refuse(known: Lineage, given: Declaration, verdict: Verdict) -> None:
     statement = given.statement
     match verdict:
+        case Verdict.TWIN:
+            raise ChainError(
+                "the declaration {id} about {site} says nothing new: {acting} is named for epoch {epoch} already",
+                "nothing more is needed; see 'jbackupd site status'",
+                id=given.id, site=known.home, acting=statement.acting, epoch=statement.epoch,
+            )
         case Verdict.OLD | Verdict.CONFLICT:
             same = [d for d in known.declarations if d.statement.epoch == statement.epoch]
             in_force = (same or [known.declarations[-1]])[0]

@@ -4,7 +4,7 @@
     0       8     magic "JBDECL" 0x01 0x00
     8       4     s, little endian u32
     12      s     statement, msgpack array in the order of `_RawStatement`
-    12+s    ...   approvals, msgpack array of [officer id, signature]
+    12+s    ...   approvals, msgpack array of [officer id, signature] and [officer id, signature, promise, code]
 
 Where lost and acting site are one, it is a return: the site acts for itself again.
 
@@ -12,6 +12,10 @@ An approval is an officer's signature (codec.signing, context APPROVAL_CONTEXT) 
 bytes. One by `site:NAME` is the release of the site that acted until then (context RELEASE_CONTEXT): it
 has stopped. So approvals can be made apart, on paper-thin media, without the lost site and without a
 network, and put together by anybody: who receives a declaration checks it against its own list of officers.
+
+An approval with a code was given by telephone: the signature is over a promise (format.promise) that the officer
+made beforehand, and the code opens it. It counts for a loss, and only for the sites and the epoch of the promise.
+Once told, a code is no secret: anybody may put it under another statement with the same sites and epoch.
 """
 
 from __future__ import annotations
@@ -24,7 +28,9 @@ from datetime import UTC, datetime, timedelta
 import blake3
 import msgspec
 
+from jbackupd.codec.dictated import is_dictated
 from jbackupd.codec.signing import SIGNATURE_BYTES, SiteSigner, SiteVerifier
+from jbackupd.format.promise import Promise, SignedPromise, check_promise, decode_promise
 from jbackupd.model.errors import ApprovalError, FormatError, IdentityError, RefusedError
 from jbackupd.model.ids import SiteId, is_word
 
@@ -69,10 +75,18 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """An officer's signature under a statement."""
+    """An officer's word.
+
+    Attributes:
+        signature: Under the statement; under the promise where there is a code.
+        promise: Its bytes; empty for a signature under the statement.
+        code: What the officer read out, digits only; empty for a signature under the statement.
+    """
 
     officer: str
     signature: bytes
+    promise: bytes = b""
+    code: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +139,14 @@ class _RawStatement(msgspec.Struct, frozen=True, array_like=True, forbid_unknown
 
 
 _statement_decoder = msgspec.msgpack.Decoder(_RawStatement)
-_approvals_decoder = msgspec.msgpack.Decoder(list[tuple[str, bytes]])
+class _RawApproval(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    officer: str
+    signature: bytes
+    promise: bytes = b""
+    code: str = ""
+
+
+_approvals_decoder = msgspec.msgpack.Decoder(list[_RawApproval])
 
 
 def declare(statement: Statement) -> Declaration:
@@ -168,18 +189,36 @@ def decode_declaration(data: bytes) -> Declaration:
         not is_word(raw.lost) or not is_word(raw.acting)
         or raw.epoch < (RETURN_EPOCH_MIN if raw.lost == raw.acting else 2)
         or len(raw.evidence) != 32 or len(raw.nonce) != NONCE_BYTES or len(raw.reason) > REASON_CHARACTERS_MAX
-        or len(approvals) > APPROVALS_MAX or any(len(signature) != SIGNATURE_BYTES for _, signature in approvals)
+        or len(approvals) > APPROVALS_MAX or any(len(approval.signature) != SIGNATURE_BYTES for approval in approvals)
+        or any((approval.promise or approval.code) and not is_dictated(approval.code) for approval in approvals)
     ):
         raise FormatError("the declaration is out of range")
+    for approval in approvals:
+        if approval.code:
+            decode_promise(approval.promise)
     statement = Statement(
         SiteId(raw.lost), raw.epoch, SiteId(raw.acting), made_at, raw.reason, raw.evidence, raw.nonce, raw.planned
     )
-    return Declaration(statement, signed, tuple(Approval(officer, signature) for officer, signature in approvals))
+    given = (Approval(raw.officer, raw.signature, raw.promise, raw.code) for raw in approvals)
+    return Declaration(statement, signed, tuple(given))
 
 
 def approve(declaration: Declaration, officer: str, signer: SiteSigner) -> Approval:
     """Return an officer's approval of a declaration."""
     return Approval(officer, signer.sign(APPROVAL_CONTEXT, declaration.signed))
+
+
+def approve_by_code(promise: SignedPromise, code: str) -> Approval:
+    """Return the approval of the officer who made a promise and told its code."""
+    return Approval(promise.promise.officer, promise.signature, promise.signed, code)
+
+
+def fits(promise: Promise, statement: Statement) -> bool:
+    """Tell whether a promise is about what a statement says: a loss, its sites and epoch, begun while it was valid."""
+    return (
+        (promise.lost, promise.acting, promise.epoch) == (statement.lost, statement.acting, statement.epoch)
+        and not statement.planned and statement.made_at <= promise.valid_until
+    )
 
 
 def release(declaration: Declaration, site: SiteId, signer: SiteSigner) -> Approval:
@@ -221,7 +260,8 @@ def check_approvals(declaration: Declaration, officers: Mapping[str, SiteVerifie
     approved = {approval.officer for approval in declaration.officers if approval.officer in officers}
     for approval in declaration.officers:
         if approval.officer in approved:
-            _check_signature(declaration, approval, officers[approval.officer])
+            check = _check_code if approval.code else _check_signature
+            check(declaration, approval, officers[approval.officer])
     if len(approved) >= needed:
         return
     if strangers:
@@ -247,6 +287,24 @@ def _check_signature(declaration: Declaration, approval: Approval, verifier: Sit
         ) from error
 
 
+def _check_code(declaration: Declaration, approval: Approval, verifier: SiteVerifier) -> None:
+    promise = decode_promise(approval.promise)
+    check_promise(approval.promise, approval.signature, verifier)
+    # The code last: it costs the most, and only an officer's own promise may ask for it.
+    if (
+        promise.officer != approval.officer or not fits(promise, declaration.statement)
+        or not promise.opened_by(approval.code)
+    ):
+        raise ApprovalError(
+            "the code of {officer} does not approve the declaration {id}: it is for another site or epoch, or wrong",
+            "let the officer read the code on the line of these sites and this epoch", officer=approval.officer,
+            id=declaration.id,
+        )
+
+
 def _join(signed: bytes, approvals: tuple[Approval, ...]) -> bytes:
-    tail = msgspec.msgpack.encode([(approval.officer, approval.signature) for approval in approvals])
+    tail = msgspec.msgpack.encode([
+        (approval.officer, approval.signature, *((approval.promise, approval.code) if approval.code else ()))
+        for approval in approvals
+    ])
     return MAGIC + struct.pack("<I", len(signed)) + signed + tail

@@ -134,6 +134,10 @@ class ContinuityVerbs:
             given = decode_declaration(base64.b64decode(call.arguments.declaration, validate=True))
         except binascii.Error as error:
             raise UsageError("the declaration is not base64") from error
+        return await self.bring(given)
+
+    async def bring(self, given: Declaration) -> Body:
+        """Hand in a declaration with its approvals; with enough of them it comes into force."""
         async with self._stopping(given):
             merged, missing = await asyncio.to_thread(self._pending.submit, given)
         if missing is None:
@@ -156,6 +160,7 @@ class ContinuityVerbs:
                 site=lost, meant=meant, known=", ".join(sorted(known)),
             )
 
+
 def declaration_document(declaration: Declaration) -> dict[str, Any]:
     """Return a declaration for machines."""
     statement = declaration.statement
@@ -164,6 +169,7 @@ def declaration_document(declaration: Declaration) -> dict[str, Any]:
         "epoch": statement.epoch,
         "made_at": statement.made_at.isoformat(timespec="seconds"), "reason": statement.reason,
         "approved_by": [approval.officer for approval in declaration.officers],
+        "by_code": [approval.officer for approval in declaration.officers if approval.code],
     }
 
 
