@@ -61,6 +61,7 @@ from jbackupd.vault.keyringfile import SavedKept, SavedKeyring, SavedSession
 from jbackupd.vault.parts import encode_map
 from jbackupd.vault.ranges import Ranges
 from jbackupd.vault.retentionstate import ReclaimState
+from tests.fuzz.codes import examples as _codes
 from tests.fuzz.exports import PACK_BYTES
 from tests.fuzz.kind import LOCAL_KEY, SITE, TENANT, NoSigner, Plain
 from tests.fuzz.objects import FRAME_BYTES, PREFIX, RECIPIENT
@@ -240,7 +241,7 @@ def _exports() -> Iterator[tuple[str, bytes]]:
 
 def main() -> None:
     counts: dict[str, int] = {}
-    for make in (_objects, _line, _state, _journals, _texts, _exports):
+    for make in (_objects, _line, _state, _journals, _texts, _exports, _codes):
         for name, data in make():
             counts[name] = counts.get(name, 0) + 1
             path = CORPUS / name / f"{counts[name]:02d}"

@@ -10,6 +10,9 @@ every state that can be reached:
                  officers sign one declaration an epoch, not even before
     released     a hand-over or a return never lets two sites act at once
     told         a site that knows of a higher epoch does not act under a lower one
+
+Officers may also read codes out over the telephone. A code that was told is no secret: anybody may put it under any
+statement about the same sites and epoch, also under ones that no officer ever heard of, and carry that to any site.
 """
 
 from __future__ import annotations
@@ -17,18 +20,23 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 
 import pytest
 
 from jbackupd.codec.signing import SiteSigner, SiteVerifier
 from jbackupd.continuity import authority, epoch
+from jbackupd.continuity.codebook import CodeLine, Matter, make_book
 from jbackupd.continuity.epoch import Epochs
+from jbackupd.continuity.officer import OfficerKey
+from jbackupd.format import declaration as declarations_module
+from jbackupd.format import promise
 from jbackupd.format.declaration import (
     Declaration,
     Statement,
     approve,
+    approve_by_code,
     declare,
     decode_declaration,
     encode_declaration,
@@ -70,12 +78,17 @@ class Paper:
     at: SiteId = SAGA
 
 
+Told = tuple[str, SiteId, int]
+"""Whose code was read out, for which site that acts and which epoch."""
+
+
 @dataclass(frozen=True)
 class World:
-    """A state: what every site's journal holds, and the papers that are about."""
+    """A state: what every site's journal holds, the papers that are about, and the codes that were read out."""
 
     journals: tuple[tuple[bytes, ...], ...] = ((), (), ())
     papers: frozenset[Paper] = frozenset()
+    codes: frozenset[Told] = frozenset()
     met: frozenset[frozenset[SiteId]] = frozenset()
     """Pairs of sites that have told each other all since either learned something."""
 
@@ -103,11 +116,43 @@ def opened(site: SiteId, journal: tuple[bytes, ...], files: MemoryFiles) -> Epoc
 
 
 @cache
-def signed(paper: Paper) -> bytes:
+def signed(paper: Paper, codes: frozenset[Told] = frozenset()) -> bytes:
+    """Return a paper with its signatures, and with whatever codes anybody could put under it."""
     made = declare(paper.statement)
     for officer in sorted(paper.signed_by):
         made = made.with_approval(approve(made, officer, Signer(SIGNERS[officer])))  # type: ignore[arg-type]
+    for code in sorted(codes):
+        line = code_of(*code)
+        made = made.with_approval(approve_by_code(line.promise, line.code))
     return encode_declaration(made)
+
+
+@cache
+def code_of(officer: str, acting: SiteId, epoch: int) -> CodeLine:
+    """Return an officer's code for one site and epoch."""
+    (line,) = make_book(
+        OfficerKey(officer, SIGNERS[officer]), [Matter(SAGA, acting, epoch)], each=1, made_at=NOW,
+        valid_until=NOW + timedelta(days=400),
+    )
+    return line
+
+
+def codes_for(world: World, paper: Paper) -> frozenset[Told]:
+    """Return what somebody tries who knows all codes that were read out: the right ones, else any, also for nothing."""
+    fitting = (paper.statement.acting, paper.statement.epoch)
+    best: dict[str, Told] = {}
+    for code in sorted(world.codes, key=lambda code: (code[1:] == fitting, code)):
+        best[code[0]] = code
+    return frozenset(code for officer, code in best.items() if officer not in paper.signed_by)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quick_codes() -> Iterator[None]:
+    """Derive each code once, and cheaply: thousands of states try the same ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(promise, "_MEMORY_KIB", 8)
+        patch.setattr(promise, "commitment_of", cache(promise.commitment_of))
+        yield
 
 
 def may_act(world: World, site: SiteId) -> bool:
@@ -151,24 +196,27 @@ def records_of(files: MemoryFiles) -> tuple[bytes, ...]:
     return tuple(journal.records)
 
 
-def next_worlds(world: World, *, careful: bool, epoch_max: int) -> Iterator[tuple[str, World]]:
-    """Yield all that may happen next."""
+def next_worlds(
+    world: World, *, careful: bool, epoch_max: int, telephones: frozenset[str]
+) -> Iterator[tuple[str, World]]:
+    """Yield all that may happen next.
+
+    Args:
+        telephones: Officers who approve losses by telephone, and sign the rest.
+    """
     yield from beginnings(world, epoch_max)
     for paper in world.papers:
-        if not careful and not paper.signed_by:
+        yield from calls(world, paper, telephones, careful=careful)
+        by_hand = frozenset(OFFICERS) - (telephones if is_loss(paper) else frozenset())
+        if not careful and by_hand - paper.signed_by:
             # Whoever signs everything signs it at once: half a paper is worth nothing.
-            more = replace(paper, signed_by=frozenset(OFFICERS))
+            more = replace(paper, signed_by=by_hand)
             yield f"both sign {told(paper)}", replace(world, papers=world.papers - {paper} | {more})
-        for officer in OFFICERS if careful else ():
-            if officer not in paper.signed_by and not has_signed(world, officer, paper):
+        for officer in sorted(by_hand - paper.signed_by) if careful else ():
+            if not has_approved(world, officer, paper):
                 more = replace(paper, signed_by=paper.signed_by | {officer})
                 yield f"{officer} signs {told(paper)}", replace(world, papers=world.papers - {paper} | {more})
-        if len(paper.signed_by) == len(OFFICERS):
-            for site in SITES:
-                # Carried by hand to any site, as a file.
-                after = learned(world, site, (signed(paper),))
-                if after != world:
-                    yield f"{told(paper)} is handed in at {site}", after
+        yield from carried(world, paper)
     for one, other in ((a, b) for a in SITES for b in SITES if a < b):
         after = world
         for giver, taker in ((one, other), (other, one)):
@@ -176,6 +224,34 @@ def next_worlds(world: World, *, careful: bool, epoch_max: int) -> Iterator[tupl
         after = replace(after, met=after.met | {frozenset((one, other))})
         if after != world:
             yield f"{one} and {other} meet", after
+
+
+def carried(world: World, paper: Paper) -> Iterator[tuple[str, World]]:
+    """Yield that a paper is handed in at any site, as a file, as soon as it could count anywhere."""
+    codes = codes_for(world, paper)
+    if paper.signed_by | {code[0] for code in codes} != set(OFFICERS):
+        return
+    for site in SITES:
+        after = learned(world, site, (signed(paper, codes),))
+        if after != world:
+            yield f"{told(paper)} is handed in at {site}", after
+
+
+def calls(world: World, paper: Paper, telephones: frozenset[str], *, careful: bool) -> Iterator[tuple[str, World]]:
+    """Yield the codes that may be read out for a paper, and that somebody puts them under a statement of his own."""
+    if not is_loss(paper):
+        return
+    statement = paper.statement
+    for officer in sorted(telephones):
+        code = (officer, statement.acting, statement.epoch)
+        if code not in world.codes and not (careful and has_approved(world, officer, paper)):
+            yield f"{officer} reads a code out for {told(paper)}", replace(world, codes=world.codes | {code})
+    forged = replace(paper, statement=replace(statement, nonce=b"forged".ljust(16, b".")), signed_by=frozenset())
+    yield from carried(world, forged)
+
+
+def is_loss(paper: Paper) -> bool:
+    return not paper.statement.planned and paper.statement.acting != SAGA
 
 
 def beginnings(world: World, epoch_max: int) -> Iterator[tuple[str, World]]:
@@ -201,11 +277,13 @@ def beginnings(world: World, epoch_max: int) -> Iterator[tuple[str, World]]:
                 yield f"{told(paper)} is begun", replace(world, papers=world.papers | {paper})
 
 
-def has_signed(world: World, officer: str, wanted: Paper) -> bool:
-    """Tell whether an officer has signed another declaration of this epoch."""
+def has_approved(world: World, officer: str, wanted: Paper) -> bool:
+    """Tell whether an officer has approved another declaration of this epoch: signed it, or read a code out for it."""
+    epoch, acting = wanted.statement.epoch, wanted.statement.acting
     return any(
-        officer in paper.signed_by and paper.statement.epoch == wanted.statement.epoch and paper != wanted
-        for paper in world.papers
+        officer in paper.signed_by and paper.statement.epoch == epoch and paper != wanted for paper in world.papers
+    ) or any(
+        who == officer and when == epoch and (site != acting or not is_loss(wanted)) for who, site, when in world.codes
     )
 
 
@@ -238,7 +316,9 @@ def was_released(world: World, higher: SiteId, lower: SiteId) -> bool:
     return lineage.newest.needs_release and lineage.before(lineage.newest) == lower
 
 
-def search(*, careful: bool, epoch_max: int, most: int = 400_000) -> tuple[int, str | None]:
+def search(
+    *, careful: bool, epoch_max: int, telephones: frozenset[str] = frozenset(), most: int = 3_000_000
+) -> tuple[int, str | None]:
     """Look at every state that can be reached; return how many, and the way to the first that is wrong."""
     seen = {World(): ("", None)}
     edge: list[World] = [World()]
@@ -247,7 +327,9 @@ def search(*, careful: bool, epoch_max: int, most: int = 400_000) -> tuple[int, 
         for world in edge:
             if (wrong := broken(world, careful=careful)) is not None:
                 return len(seen), f"{wrong}: {way_to(world, seen)}"
-            for what, after in next_worlds(world, careful=careful, epoch_max=epoch_max):
+            for what, after in next_worlds(
+                world, careful=careful, epoch_max=epoch_max, telephones=telephones
+            ):
                 if after not in seen:
                     seen[after] = (what, world)
                     later.append(after)
@@ -275,6 +357,31 @@ def test_careful_officers_never_have_two_sites_act_under_one_epoch() -> None:
 def test_officers_who_sign_everything_stop_everybody_who_hears_of_it() -> None:
     """Two groups declare one loss in favour of two sites: once these have met, neither acts."""
     states, wrong = search(careful=False, epoch_max=2)
+    assert wrong is None
+    assert states > 500
+
+
+@pytest.mark.parametrize(
+    ("telephones", "epoch_max", "states_min"),
+    [
+        pytest.param({"abe"}, 3, 10_000, id="one of two"),
+        pytest.param(set(OFFICERS), 2, 500, id="both, epoch 2"),
+        # 183,408 states in 51 s.
+        pytest.param(set(OFFICERS), 3, 100_000, id="both, epoch 3", marks=pytest.mark.soak),
+    ],
+)
+def test_careful_officers_may_approve_losses_by_telephone(
+    telephones: set[str], epoch_max: int, states_min: int
+) -> None:
+    """Codes are heard by everybody, and put under statements that no officer knows."""
+    states, wrong = search(careful=True, epoch_max=epoch_max, telephones=frozenset(telephones))
+    assert wrong is None
+    assert states > states_min
+
+
+def test_officers_who_read_codes_out_for_two_sites_stop_both() -> None:
+    """Two codes for one lost site and epoch are what two signatures are: nobody acts once the sites have met."""
+    states, wrong = search(careful=False, epoch_max=2, telephones=frozenset(OFFICERS))
     assert wrong is None
     assert states > 500
 
@@ -309,14 +416,29 @@ def test_the_model_sees_a_rule_that_is_missing(
     monkeypatch: pytest.MonkeyPatch, mutant: object, careful: bool, said: str
 ) -> None:
     monkeypatch.setattr(epoch, "judge", mutant)
+    with forgotten():
+        _states, wrong = search(careful=careful, epoch_max=3 if careful else 2)
+        assert wrong is not None and said in wrong
+
+
+@contextlib.contextmanager
+def forgotten() -> Iterator[None]:
+    """Remember nothing of the program without the mutant, and nothing of the mutant afterwards."""
     for remembered in (_book, _learned):
         remembered.cache_clear()
     try:
-        _states, wrong = search(careful=careful, epoch_max=3 if careful else 2)
-        assert wrong is not None and said in wrong
+        yield
     finally:
         for remembered in (_book, _learned):
             remembered.cache_clear()
+
+
+def test_the_model_sees_a_code_that_counts_for_any_site(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mutant that looks at the officer's signature and the code, and not at what they are for."""
+    monkeypatch.setattr(declarations_module, "fits", lambda _promise, _statement: True)
+    with forgotten():
+        _states, wrong = search(careful=True, epoch_max=2, telephones=frozenset(OFFICERS))
+        assert wrong is not None and "both act under epoch 2" in wrong
 
 
 def test_a_gap_is_refused_where_it_matters() -> None:
