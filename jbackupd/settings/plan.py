@@ -16,6 +16,7 @@ from jbackupd.model.errors import ConfigError
 from jbackupd.settings.load import load_as
 from jbackupd.settings.people import Person, PlaceOf
 from jbackupd.settings.problem import KeyPath, Place, Problem, WrongError
+from jbackupd.settings.programs import Container
 from jbackupd.settings.schema import Duration, Many, SiteName, Table, TenantName, Text
 from jbackupd.settings.steps import (
     LEFT_OUT_OF_DRILLS,
@@ -129,7 +130,7 @@ def _wrong_references(plan: Plan, index: int, step: Step) -> Iterator[Wrong]:
     kinds = {other.id: other.kind for other in plan.steps}
     for key, wanted, named in _references(step):
         if kinds.get(named) not in wanted:
-            yield ("step", index, key), _unknown(named, [other for other in kinds if kinds[other] in wanted])
+            yield ("step", index, *key), _unknown(named, [other for other in kinds if kinds[other] in wanted])
         elif named not in step.needs:
             yield ("step", index, "needs"), WrongError("does not name {text!r}", "add it", text=named)
         elif any(is_left_out(plan.step(named), mode) and not is_left_out(step, mode) for mode in _modes()):
@@ -138,17 +139,20 @@ def _wrong_references(plan: Plan, index: int, step: Step) -> Iterator[Wrong]:
             )
 
 
-def _references(step: Step) -> Iterator[tuple[str, tuple[str, ...], str]]:
+def _references(step: Step) -> Iterator[tuple[KeyPath, tuple[str, ...], str]]:
     match step:
         case DeskStep(data=data) | InspectStep(data=data) | PostgresStep(data=data):
-            yield "data", FOLDERS, data
-        case ServiceStep(data=str(data)):
-            yield "data", FOLDERS, data
+            yield ("data",), FOLDERS, data
+        case ServiceStep():
+            if step.data is not None:
+                yield ("data",), FOLDERS, step.data
+            for position, mount in enumerate(step.container.mounts if step.container is not None else ()):
+                yield ("container", "mount", position, "data"), FOLDERS, mount.data
         case CheckStep():
             if step.desk is not None:
-                yield "desk", ("desk",), step.desk
+                yield ("desk",), ("desk",), step.desk
             if step.postgres is not None:
-                yield "postgres", ("postgres",), step.postgres
+                yield ("postgres",), ("postgres",), step.postgres
 
 
 def _wrong_needs(plan: Plan, index: int, step: Step) -> Iterator[Wrong]:
@@ -177,8 +181,24 @@ def _wrong_choice(index: int, step: Step) -> Iterator[Wrong]:
             )
         if (step.postgres is None) != (step.sql is None):
             yield ("step", index, "sql"), WrongError("belongs to postgres", "write both, or none")
-    if isinstance(step, ServiceStep) and (step.unit is None) == (step.process is None):
-        yield ("step", index), WrongError("must be one thing", "write unit, or step.process")
+    if isinstance(step, ServiceStep):
+        if len(step.ways) != 1:
+            yield ("step", index), WrongError("must be one thing", "write unit, step.process or step.container")
+        if step.container is not None:
+            yield from _wrong_image(index, step, step.container)
+
+
+def _wrong_image(index: int, step: ServiceStep, container: Container) -> Iterator[Wrong]:
+    """Name what is contradictory in where a container's image comes from."""
+    place: KeyPath = ("step", index, "container")
+    if (container.image is None) == (container.archive is None):
+        yield place, WrongError("must have one image", "write image, or archive with the step's data")
+    if container.image is not None and container.sha256 is None:
+        yield (*place, "image"), WrongError(
+            "names no approved image", "add sha256: the id that 'podman images --no-trunc' shows"
+        )
+    if container.archive is not None and step.data is None:
+        yield (*place, "archive"), WrongError("lies in no step's folder", "name the step by data")
 
 
 def _modes() -> tuple[Mode, ...]:

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field
 
 from jbackupd.model.units import Address
 from jbackupd.settings.problem import WrongError
+from jbackupd.settings.programs import Container, Script, WholePath
 from jbackupd.settings.schema import At, DatasetName, Duration, Many, OfficerName, Table, Text
 
 StepName = OfficerName
@@ -26,21 +27,12 @@ LEFT_OUT_OF_DRILLS = ("fence", "hook", "notify")
 """Kinds that reach beyond this site: a drill must not."""
 
 
-def _whole(value: str) -> str:
-    if not value.startswith("/") or "\0" in value:
-        raise WrongError("is not a whole path", "begin it with /: the daemon reads it, wherever the plan lies")
-    return value
-
-
 def _web(value: str) -> str:
     if not value.startswith(("http://", "https://")):
         raise WrongError("is not the address of a page", "write for example http://127.0.0.1:8080/health")
     return value
 
 
-WholePath = Annotated[str, AfterValidator(_whole)]
-Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-"""Hex SHA-256, as `sha256sum` writes it."""
 PointChoice = Annotated[str, Field(pattern=r"^(latest|latest-verified|\d{1,15}|before:\S+)$")]
 
 
@@ -69,14 +61,6 @@ class AnyStep(Table):
         default="prepare", description="commit: begins only after a person has looked at what was prepared"
     )
     modes: Many[Mode] = Field(default=(), description="In which modes it is done; in all without it")
-
-
-class Script(Table):
-    """A program of the operator's: it runs only as long as it is the one that was approved."""
-
-    script: WholePath = Field(description="Whole path of the program")
-    sha256: Digest = Field(description="Its SHA-256, when it was approved")
-    arguments: Many[Text] = Field(default=(), description="What it is called with")
 
 
 class UnlockStep(AnyStep):
@@ -144,14 +128,20 @@ class PostgresStep(AnyStep):
 
 
 class ServiceStep(AnyStep):
-    """kind = "service": a unit of systemd (containers have units too), or a process of the run."""
+    """kind = "service": a unit of systemd, a container, or a process of the run."""
 
     kind: Literal["service"]
     unit: Annotated[str, Field(pattern=r"^[A-Za-z0-9@_.\\:-]{1,200}\.(service|target|socket)$")] | None = Field(
         default=None, description="A unit that systemd starts, and stops when the run is undone"
     )
     process: Script | None = Field(default=None, description="A program that runs as long as the run is open")
+    container: Container | None = Field(default=None, description="A container that runs as long as the run is open")
     data: StepName | None = Field(default=None, description="A restore or mount step whose folder it is told")
+
+    @property
+    def ways(self) -> tuple[str, ...]:
+        """How it is run: exactly one of these in a sound plan."""
+        return tuple(way for way in ("unit", "process", "container") if getattr(self, way) is not None)
 
 
 class InspectStep(AnyStep):

@@ -13,7 +13,7 @@ from typing import Any
 
 from jbackupd.model.errors import NotFoundError, RefusedError, ScriptError
 from jbackupd.runtime.offload import settled
-from jbackupd.settings.steps import Script
+from jbackupd.settings.programs import Script
 
 SCRIPT_BYTES_MAX = 64 << 20
 OUTPUT_BYTES_MAX = 4096

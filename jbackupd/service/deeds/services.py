@@ -1,4 +1,4 @@
-"""Steps of kind service: a unit that systemd starts, or a program that runs as long as the run is open."""
+"""Steps of kind service: a unit that systemd starts, or a program or container that runs as long as the run is open."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 from jbackupd.model.errors import NotFoundError, ScriptError
 from jbackupd.runtime.offload import settled
+from jbackupd.service.deeds.containers import Containers
 from jbackupd.service.deeds.scripts import end_process, start_script
 from jbackupd.service.deeds.work import Tell, Work, environment_of
 from jbackupd.settings.steps import ServiceStep
@@ -22,12 +23,15 @@ class Serving:
     def __init__(self, work: Work) -> None:
         self._work = work
         self._processes: dict[str, Process] = {}
+        self._containers = Containers(work)
 
     async def perform(self, step: ServiceStep, stopped: threading.Event, tell: Tell) -> Mapping[str, Any]:
         """Start it; again, it is started anew."""
         if step.unit is not None:
             await _systemctl("start", step.unit)
             return {"unit": step.unit}
+        if step.container is not None:
+            return await self._containers.start(step, stopped, tell)
         assert step.process is not None
         await self._end(step.id)
         self._work.premises.files.make_folder(self._work.folder)
@@ -40,10 +44,13 @@ class Serving:
         """Stop it."""
         if step.unit is not None:
             await _systemctl("stop", step.unit)
+        if step.container is not None:
+            await self._containers.end(step.id)
         await self._end(step.id)
 
     async def close(self) -> None:
-        """End the programs; units go on, systemd looks after them."""
+        """End the programs and containers; units go on, systemd looks after them."""
+        await self._containers.close()
         for name in list(self._processes):
             await self._end(name)
 

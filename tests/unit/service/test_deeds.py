@@ -31,7 +31,8 @@ from jbackupd.service.deeds.services import Serving
 from jbackupd.service.deeds.work import Work
 from jbackupd.service.premises import Premises
 from jbackupd.settings.plan import parse_plan
-from jbackupd.settings.steps import CheckStep, FenceStep, HookStep, NotifyStep, Script, ServiceStep
+from jbackupd.settings.programs import Script
+from jbackupd.settings.steps import CheckStep, FenceStep, HookStep, NotifyStep, ServiceStep
 from jbackupd.storage.files import PosixFiles
 from jbackupd.vault.store import ObjectStore
 
