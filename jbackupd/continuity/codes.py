@@ -207,10 +207,11 @@ def _fold(records: Iterable[bytes]) -> Heard:
     for data in records:
         try:
             record = msgspec.msgpack.decode(data, type=_Record)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            at = _EPOCH + timedelta(microseconds=record.at)
+        except (msgspec.DecodeError, UnicodeDecodeError, OverflowError) as error:
             raise FormatError("a record of the codes that were heard is malformed") from error
         if record.what == _TRIED:
-            wrong.append(_EPOCH + timedelta(microseconds=record.at))
+            wrong.append(at)
         elif record.what == _OPENED:
             del wrong[-1:]
             spent.setdefault(record.promise, record.declaration)

@@ -10,8 +10,11 @@ from jbackupd.model.ids import SiteId
 
 AT = datetime(2026, 11, 23, 1, 2, 3, 456789, tzinfo=UTC)
 CODE = "12345678901234567891"
-COMMITMENT = bytes.fromhex("00")
-SIGNED = bytes.fromhex("00")
+COMMITMENT = bytes.fromhex("042fa6f25c0a089987e60e6500ef486243f0a7581370dd714ed6302397cb83e5")
+SIGNED = bytes.fromhex(
+    "99a46d6f7269a473616761a56b796f746f0207cf000660e72453f115cf00068055c4d9f115c4107373737373737373737373"
+    "7373737373c420042fa6f25c0a089987e60e6500ef486243f0a7581370dd714ed6302397cb83e5"
+)
 
 
 def promise() -> Promise:
