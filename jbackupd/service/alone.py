@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from jbackupd.continuity.codes import Codes
 from jbackupd.continuity.pending import PendingDeclarations
 from jbackupd.engine.bring import Place
 from jbackupd.engine.survey import Sighting, Survey
@@ -24,6 +25,7 @@ from jbackupd.model.ids import DatasetId, SiteId, TenantId
 from jbackupd.model.texts import language
 from jbackupd.service.auditlogs import AuditLogs
 from jbackupd.service.bringers import Bringers
+from jbackupd.service.codeverbs import CodeVerbs
 from jbackupd.service.continuityverbs import ContinuityVerbs
 from jbackupd.service.control import Call, Handler
 from jbackupd.service.intake import Books
@@ -33,7 +35,7 @@ from jbackupd.service.premises import Premises
 from jbackupd.service.recovering import Recoveries
 from jbackupd.service.recoveryverbs import RecoveryVerbs
 from jbackupd.service.wire import Answer, Event
-from jbackupd.service.wiring import Site, open_epochs, open_site, store_of
+from jbackupd.service.wiring import Site, officer_verifiers, open_epochs, open_site, store_of
 from jbackupd.settings.schema import Settings
 
 A = TypeVar("A", bound=msgspec.Struct)
@@ -111,11 +113,13 @@ def alone(settings: Settings) -> Iterator[Alone]:
             site.files, epochs=epochs, clock=clock, premises_of=premises_of, defect=log.defect
         )
         here = Alone(runner)
-        ContinuityVerbs(
-            settings.site.id, epochs=epochs, pending=PendingDeclarations(site.files, epochs),
-            clock=clock, evidence=lambda: _evidence(site), sites=site.cards.keys, spread=_tell_nobody,
-            stopping=recoveries.none_of,
-        ).register(here)
+        pending, officers = PendingDeclarations(site.files, epochs), officer_verifiers(settings)
+        verbs = ContinuityVerbs(
+            settings.site.id, epochs=epochs, pending=pending, clock=clock, evidence=lambda: _evidence(site),
+            sites=site.cards.keys, spread=_tell_nobody, stopping=recoveries.none_of,
+        )
+        verbs.register(here)
+        CodeVerbs(Codes(site.files, lambda: officers), pending, clock, verbs.bring).register(here)
         RecoveryVerbs(recoveries).register(here)
         try:
             yield here

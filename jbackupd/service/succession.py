@@ -8,6 +8,7 @@ import functools
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+from jbackupd.continuity.codes import Codes
 from jbackupd.continuity.drill import learned_times
 from jbackupd.continuity.epoch import Epochs
 from jbackupd.continuity.pending import PendingDeclarations
@@ -20,6 +21,7 @@ from jbackupd.runtime.offload import Offload
 from jbackupd.service.auditlogs import AuditLogs
 from jbackupd.service.board import Board
 from jbackupd.service.bringers import Bringers
+from jbackupd.service.codeverbs import CodeVerbs
 from jbackupd.service.continuityverbs import ContinuityVerbs
 from jbackupd.service.control import Control
 from jbackupd.service.depositing import Depositing
@@ -81,10 +83,12 @@ class Succession:
             returning=self.returning.facts,
         )
 
+        self._code_verbs = CodeVerbs(Codes(files, lambda: live.officers), pending, clock, self._verbs.bring)
     def register(self, control: Control) -> None:
         """Let the commands about losses and recoveries be answered."""
         self._verbs.register(control)
         RecoveryVerbs(self.recoveries).register(control)
+        self._code_verbs.register(control)
 
     async def close(self) -> None:
         """Settle the runs; they stay journalled as they are."""
