@@ -34,10 +34,10 @@ def codes_page(lines: Sequence[CodeLine], show: Callable[[datetime], str]) -> st
     title = _("Approval by telephone: codes of {officer}").format(officer=book.officer)
     return page_of(title, [
         f"<style>{_STYLE}</style>",
-        f'<p class="secret">{escape(_("SECRET"))}</p>',
+        '<p class="secret">' + escape(_("STRICTLY SECRET")) + "</p>",
         heading(title, "h1"),
         table([
-            [_("officer"), book.officer], [_("made"), show(book.made_at)], [_("valid until"), show(book.valid_until)],
+            [_("approving officer"), book.officer], [_("made"), show(book.made_at)], [_("valid until"), show(book.valid_until)],
         ]),
         "<ol>" + "".join(f"<li>{escape(rule)}</li>" for rule in _rules()) + "</ol>",
         _table(lines),
