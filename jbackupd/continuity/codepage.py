@@ -37,7 +37,9 @@ def codes_page(lines: Sequence[CodeLine], show: Callable[[datetime], str]) -> st
         '<p class="secret">' + escape(_("STRICTLY SECRET")) + "</p>",
         heading(title, "h1"),
         table([
-            [_("approving officer"), book.officer], [_("made"), show(book.made_at)], [_("valid until"), show(book.valid_until)],
+            [_("approving officer"), book.officer],
+            [_("made"), show(book.made_at)],
+            [_("valid until"), show(book.valid_until)],
         ]),
         "<ol>" + "".join(f"<li>{escape(rule)}</li>" for rule in _rules()) + "</ol>",
         _table(lines),
