@@ -44,6 +44,7 @@ def event_text(entry: Document) -> str:
         "waiting": _("waits: {reason}"), "damage": _("cannot be read: {path}: {reason}"),
         "whole": _("all of {point} is there"), "not-whole": _("something of {point} could not be brought"),
         "unmounted": _("the mount of {point} has ended by itself; resume the run"),
+        "ended": _("the service has ended by itself with {code}; see its log {log}, then resume the run"),
         "clean": _("what it laid out is being removed"), "cleaned": _("what it laid out is removed"),
     }
     word = words[entry["event"]]
@@ -137,10 +138,20 @@ def detail_text(detail: Document) -> str:
         ))
     if "told" in detail:
         parts.append(_("told: {sites}").format(sites=", ".join(detail["told"]) or "-"))
-    parts += [str(detail[key]) for key in ("unit", "program", "answered", "value", "notice") if key in detail]
+    if "first_answer_seconds" in detail:
+        parts.append(_first_answer(detail))
+    shown = ("unit", "program", "image", "answered", "value", "notice")
+    parts += [str(detail[key]) for key in shown if key in detail]
     if "error" in detail:
         parts.append(error_text(detail["error"]))
     return ", ".join(parts)
+
+
+def _first_answer(detail: Document) -> str:
+    fields = {"listen": detail["listen"], "time": show_duration(detail["first_answer_seconds"])}
+    if detail.get("data_whole", True):
+        return _("{listen}, first query answered after {time}").format(**fields)
+    return _("{listen}, first query answered after {time}, while the rest was still being brought").format(**fields)
 
 
 def error_text(error: Document) -> str:

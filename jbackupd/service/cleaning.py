@@ -13,6 +13,7 @@ from jbackupd.continuity.run import failure
 from jbackupd.model.clock import Clock
 from jbackupd.model.errors import JbackupdError, NotFoundError, RefusedError
 from jbackupd.service.clearing import clear, parts_of
+from jbackupd.service.deeds.containers import end_left_containers
 from jbackupd.settings.plan import parse_plan
 from jbackupd.storage.files import Files, PosixFiles
 
@@ -72,6 +73,8 @@ def clean_run(files: PosixFiles, clock: Clock, name: str, *, given_up: bool, dry
 
 def _remove(record: RunRecord, folder: str, clock: Clock) -> dict[str, int]:
     record.note_clean(clock.now())
+    # Of a daemon that was killed: its programs end with the machine, containers have parents of their own.
+    end_left_containers(folder)
     files, size = clear(folder)
     record.note_cleaned(clock.now(), files=files, size=size)
     return {"files": files, "bytes": size}

@@ -16,6 +16,8 @@ from jbackupd.model.texts import to_translate
 from jbackupd.model.units import Address, parse_address
 from jbackupd.service.deeds.scripts import approved_bytes
 from jbackupd.service.finding import Finding, Grade, bad, good
+from jbackupd.service.readycontainers import container_findings
+from jbackupd.settings.programs import Container
 from jbackupd.settings.steps import DeskStep, ExportStep, MountStep, PostgresStep, ServiceStep, Step, scripts_of
 
 SYSTEMCTL_SECONDS = 10.0
@@ -43,6 +45,8 @@ def step_findings(step: Step) -> Iterator[Finding]:
                           path="/dev/fuse")
         case ServiceStep(unit=str(unit)):
             yield from _unit(step.id, unit)
+        case ServiceStep(container=Container() as container):
+            yield from container_findings(step.id, container)
 
 
 def _desk(step: DeskStep) -> Iterator[Finding]:

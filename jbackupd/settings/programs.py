@@ -45,6 +45,8 @@ MEMORY_BYTES_MIN = 16 << 20
 WholePath = Annotated[str, AfterValidator(_whole)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 """Hex SHA-256, as `sha256sum` writes it."""
+VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
+OneLine = Annotated[str, Field(pattern=r"^[^\n\r\x00]*$")]
 
 
 class Script(Table):
@@ -79,9 +81,7 @@ class Container(Table):
     store: WholePath = Field(default="/var/lib/containers/storage", description="Where podman keeps this host's images")
     command: Many[Text] = Field(default=(), description="What is run in it instead of the image's own command")
     mounts: Many[ContainerMount] = Field(default=(), alias="mount", description="Restored folders that it sees")
-    environment: dict[
-        Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")], Annotated[str, Field(pattern=r"^[^\n\r\x00]*$")]
-    ] = Field(
+    environment: dict[VariableName, OneLine] = Field(
         default_factory=dict, description="Its variables; no secrets, the plan is printed"
     )
     environment_file: WholePath | None = Field(

@@ -68,8 +68,7 @@ class Images:
         (folder / "storage.conf").write_text(storage + '[storage.options.overlay]\nskip_mount_home = "true"\n')
         engine = f'[engine]\nlock_type = "file"\nevents_logger = "none"\ntmp_dir = "{folder}/tmp"\n'
         (folder / "containers.conf").write_text(engine + f'[network]\nnetwork_config_dir = "{folder}/net"\n')
-        self.sha256 = self.podman("import", "--change", 'CMD ["/bin/httpd", "-f", "-p", "127.0.0.1:8080", "-h", "/www"]',
-                                  str(folder / "root.tar"), NAME).removeprefix("sha256:")
+        self.sha256 = self.podman("import", str(folder / "root.tar"), NAME).removeprefix("sha256:")
         self.podman("save", "--output", str(self.archive), NAME)
 
     def podman(self, *arguments: str) -> str:

@@ -14,7 +14,8 @@ from jbackupd.model.errors import JbackupdError, NotFoundError, RefusedError
 from jbackupd.model.reasons import reason_of
 from jbackupd.model.units import parse_size
 from jbackupd.runtime.offload import settled
-from jbackupd.service.deeds import podman
+from jbackupd.service.deeds.containerorder import BindMount, Order
+from jbackupd.service.deeds.podman import Podman
 from jbackupd.service.deeds.work import Tell, Work, environment_of
 from jbackupd.settings.steps import ServiceStep
 from jbackupd.storage.beneath import open_beneath
@@ -65,7 +66,7 @@ class Containers:
             watching.cancel()
             await asyncio.wait({watching})
 
-    async def _watch(self, step: str, order: podman.Order, pid: int, tell: Tell) -> None:
+    async def _watch(self, step: str, order: Order, pid: int, tell: Tell) -> None:
         """Wait until a container ends by itself, and tell people."""
         await _end_of(pid)
         try:
@@ -74,33 +75,33 @@ class Containers:
             code = str(error)
         tell({"event": "ended", "code": code, "log": order.log})
 
-    def _of(self, step: str) -> podman.Container:
-        return podman.Container(posixpath.join(self._work.root, step + SUFFIX))
+    def _of(self, step: str) -> Podman:
+        return Podman(posixpath.join(self._work.root, step + SUFFIX))
 
-    def _order(self, step: ServiceStep) -> podman.Order:
+    def _order(self, step: ServiceStep) -> Order:
         container, beginning = step.container, self._work.record.beginning
         assert container is not None
-        drill = beginning.mode == "rehearse"
+        # A drill's control group would be made outside of its namespaces, and could outlive it; only root makes one.
+        limits = beginning.mode != "rehearse" and os.geteuid() == 0
         told = {key: value for key, value in environment_of(self._work, step).items() if key not in OF_THE_HOST}
         archive = None
         if container.archive is not None and step.data is not None:
             archive = _beneath(self._work.restored(step.data).folder, container.archive)
-        return podman.Order(
+        return Order(
             name=f"jbackupd-{beginning.run}-{step.id}",
             labels={"run": beginning.run, "plan": self._work.plan.id, "step": step.id},
             image=container.image, archive=archive, sha256=container.sha256, store=container.store,
             command=container.command, mounts=tuple(self._mounts(step)),
-            environment={**told, **container.environment}, environment_file=_private(container.environment_file),
-            # A control group would be made outside of the drill's namespaces, and could outlive it.
-            memory_bytes=None if drill or container.memory is None else parse_size(container.memory),
+            environment={**told, **container.environment}, environment_file=private_file(container.environment_file),
+            memory_bytes=None if container.memory is None or not limits else parse_size(container.memory),
             log=posixpath.join(self._work.root, f"{step.id}.log"),
         )
 
-    def _mounts(self, step: ServiceStep) -> Iterator[podman.BindMount]:
+    def _mounts(self, step: ServiceStep) -> Iterator[BindMount]:
         assert step.container is not None
         for mount in step.container.mounts:
             source = _beneath(self._work.restored(mount.data).folder, mount.path)
-            yield podman.BindMount(source, mount.at, mount.writable)
+            yield BindMount(source, mount.at, mount.writable)
 
 
 def end_left_containers(folder: str) -> None:
@@ -111,7 +112,7 @@ def end_left_containers(folder: str) -> None:
     """
     for name in sorted(os.listdir(folder) if os.path.isdir(folder) else ()):
         if name.endswith(SUFFIX):
-            podman.Container(os.path.join(folder, name)).remove()
+            Podman(os.path.join(folder, name)).remove()
 
 
 async def _end_of(pid: int) -> None:
@@ -151,7 +152,7 @@ def _beneath(folder: str, path: str) -> str:
     return posixpath.normpath(posixpath.join(folder, path))
 
 
-def _private(path: str | None) -> str | None:
+def private_file(path: str | None) -> str | None:
     """Return a file of variables that only its owner may read.
 
     Raises:

@@ -1,9 +1,10 @@
 """One container under podman, with a storage and a configuration of its own; nothing of the host's podman is changed.
 
-    FOLDER/order.json         what runs here, and since which boot of the machine
-    FOLDER/{containers,storage}.conf
-    FOLDER/store              images and the container's own layer
-    FOLDER/{run,state,runtime,home,network,tmp}
+    FOLDER/containers.conf, storage.conf     podman's configuration; it reads no other
+    FOLDER/boot                              in which boot of the machine that was; written last
+    FOLDER/environment                       the container's variables
+    FOLDER/store                             images, and the container's own layer
+    FOLDER/run, state, runtime, home, network, tmp, user
 
 The host's images are read through podman's additional image store, which it never writes. No image comes from a
 registry. A container's parent is conmon, which survives us: `remove` ends what an earlier process has left, by the
@@ -13,73 +14,26 @@ folder alone.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jbackupd.model.errors import NotFoundError, RefusedError, ScriptError, TryLaterError
 from jbackupd.service.clearing import clear
+from jbackupd.service.deeds.containerorder import FOLDERS, RUNTIME, Order, command_line, configuration
 
-RUNTIME = "crun"
-"""runc cannot leave a container in our own control group."""
 END_SECONDS = 10
 """How long a container has to end after its stop signal."""
 ASK_SECONDS = 60.0
 START_SECONDS = 120.0
 LOAD_SECONDS = 3600.0
-LOG_BYTES_MAX = 16_000_000
-PROCESSES_MAX = 32768
-"""What podman lowers the limit of processes to. Source: podman 4.3, cmd/podman/early_init_linux.go."""
-SPARED_LAST = 500
-"""Where memory runs out the kernel ends the container, and not the desk, which inherits -200 from the unit."""
-LABEL = "jbackupd"
-
-
-@dataclass(frozen=True, slots=True)
-class BindMount:
-    """A folder or file of this host inside of the container; both paths are whole."""
-
-    source: str
-    at: str
-    writable: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What is to run.
-
-    Attributes:
-        name: The container's.
-        labels: Found again by these: run, plan, step.
-        image: Name of an image of this host, or None.
-        archive: Where an image lies as a file, else.
-        sha256: The image's approved id, or None: whatever the archive holds.
-        store: Where podman keeps this host's images.
-        command: Instead of the image's own; empty for that.
-        environment: Its variables.
-        environment_file: File with more, or None.
-        memory_bytes: The most that it gets; None: no limit but the host's.
-        log: File that takes its output.
-    """
-
-    name: str
-    labels: Mapping[str, str]
-    image: str | None
-    archive: str | None
-    sha256: str | None
-    store: str
-    command: Sequence[str]
-    mounts: Sequence[BindMount]
-    environment: Mapping[str, str]
-    environment_file: str | None
-    memory_bytes: int | None
-    log: str
+LOOK_SECONDS = 0.25
+"""How often it is looked whether the step's time is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +57,7 @@ def check_programs() -> None:
             )
 
 
-class Container:
+class Podman:
     """One container; `start` it once, or `remove` what an earlier process has started. All calls block.
 
     Args:
@@ -129,17 +83,41 @@ class Container:
         self.remove()
         os.makedirs(self.folder, mode=0o700)
         try:
-            self._configure(order)
+            self._configure([order.store] if order.image is not None else [])
+            self._write("environment", "".join(f"{name}={value}\n" for name, value in order.environment.items()))
             image = self._image(order, stopped)
-            self._podman(self._command_line(order, image), seconds=START_SECONDS, stopped=stopped)
-            said = self._podman(["container", "inspect", "--format", "{{.State.Pid}}", order.name])
-            return Started(int(said), image)
+            command = command_line(order, image, os.path.join(self.folder, "environment"))
+            self._podman(command, seconds=START_SECONDS, stopped=stopped)
+            pid = int(self._podman(["container", "inspect", "--format", "{{.State.Pid}}", order.name]))
+            if pid == 0:
+                raise ScriptError(
+                    "the container ended at once with {code}", "see its log {log}", code=self.exit_code(order.name),
+                    log=order.log,
+                )
+            return Started(pid, image)
         except BaseException:
             self.remove()
             raise
 
+    def look(self, image: str, store: str) -> str:
+        """Return the id of an image of this host; nothing is started, and nothing stays.
+
+        Raises:
+            NotFoundError: podman, or the image, is not there.
+            ScriptError: podman cannot work here.
+        """
+        check_programs()
+        self.remove()
+        os.makedirs(self.folder, mode=0o700)
+        try:
+            self._configure([store])
+            return self._image_id(image)
+        finally:
+            self.remove()
+
     def exit_code(self, name: str) -> str:
-        """Return what an ended container ended with, and whether memory was the reason; in podman's words."""
+        """Return what an ended container ended with, and whether memory was the reason."""
+        # It waits for conmon's note of the end. Not `podman wait`, which takes 20 s where nobody reaps conmon.
         shown = "{{.State.ExitCode}}{{if .State.OOMKilled}} (out of memory){{end}}"
         return self._podman(["container", "inspect", "--format", shown, name])
 
@@ -155,40 +133,20 @@ class Container:
         # After a new start of the machine nothing runs any more, and its notes are of other processes.
         if _boot_of(self.folder) == _boot():
             self._podman(["rm", "--force", "--all", "--volumes", "--time", str(END_SECONDS)], seconds=START_SECONDS)
-            self._end_pause()
+            if os.geteuid() != 0:
+                self._end_user_namespace()
         clear(self.folder)
         os.rmdir(self.folder)
 
-    def _configure(self, order: Order) -> None:
-        here = self.folder
-        for name in ("store", "run", "state", "runtime", "home", "network", "tmp", "user"):
-            os.mkdir(os.path.join(here, name), 0o700)
-        alone = os.geteuid() != 0 or _is_mapped()
-        self._write("containers.conf", f"""
-[engine]
-runtime = "{RUNTIME}"
-cgroup_manager = "{"systemd" if os.path.isdir("/run/systemd/system") else "cgroupfs"}"
-events_logger = "none"
-lock_type = "file"
-tmp_dir = {json.dumps(os.path.join(here, "state"))}
-[network]
-network_config_dir = {json.dumps(os.path.join(here, "network"))}
-""")
-        also = [order.store] if order.image is not None else []
-        self._write("storage.conf", f"""
-[storage]
-driver = "overlay"
-graphroot = {json.dumps(os.path.join(here, "store"))}
-rootless_storage_path = {json.dumps(os.path.join(here, "store"))}
-runroot = {json.dumps(os.path.join(here, "run"))}
-[storage.options]
-additionalimagestores = {json.dumps(also)}
-[storage.options.overlay]
-skip_mount_home = "true"
-ignore_chown_errors = "{"true" if alone else "false"}"
-""")
-        self._write("environment", "".join(f"{name}={value}\n" for name, value in order.environment.items()))
-        self._write("order.json", json.dumps({"boot": _boot(), "name": order.name, "labels": dict(order.labels)}))
+    def _configure(self, stores: Sequence[str]) -> None:
+        for name in FOLDERS:
+            os.mkdir(os.path.join(self.folder, name), 0o700)
+        texts = configuration(
+            self.folder, stores, alone=os.geteuid() != 0 or _is_mapped(), systemd=os.path.isdir("/run/systemd/system")
+        )
+        for name, text in texts.items():
+            self._write(name, text)
+        self._write("boot", _boot())
 
     def _image(self, order: Order, stopped: threading.Event) -> str:
         """Return the id of the image, loaded if it is a file."""
@@ -198,7 +156,7 @@ ignore_chown_errors = "{"true" if alone else "false"}"
         else:
             assert order.image is not None
             name = order.image
-        found = self.image_id(name)
+        found = self._image_id(name)
         if order.sha256 is not None and found != order.sha256:
             raise RefusedError(
                 "the image {image} is not the one that was approved: its id is {found}",
@@ -206,7 +164,7 @@ ignore_chown_errors = "{"true" if alone else "false"}"
             )
         return found
 
-    def image_id(self, name: str) -> str:
+    def _image_id(self, name: str) -> str:
         """Return an image's id.
 
         Raises:
@@ -242,25 +200,6 @@ ignore_chown_errors = "{"true" if alone else "false"}"
             )
         return out.decode("utf-8", "replace").strip()
 
-    def _command_line(self, order: Order, image: str) -> list[str]:
-        """Return podman's arguments; values of variables are not among them: everybody may read a command line."""
-        files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        processes = resource.getrlimit(resource.RLIMIT_NPROC)[1]
-        processes = PROCESSES_MAX if processes == resource.RLIM_INFINITY else min(processes, PROCESSES_MAX)
-        limit = ["--cgroups=disabled"] if order.memory_bytes is None else [f"--memory={order.memory_bytes}b"]
-        variables = [os.path.join(self.folder, "environment"), order.environment_file]
-        return [
-            "run", "--detach", "--pull=never", "--name", order.name, "--network=host", "--no-healthcheck",
-            "--sdnotify=ignore", f"--oom-score-adj={SPARED_LAST}", "--log-driver=k8s-file",
-            f"--log-opt=path={order.log}", f"--log-opt=max-size={LOG_BYTES_MAX}b", *limit,
-            # Without these podman asks for more than whoever has not CAP_SYS_RESOURCE gets.
-            f"--ulimit=nofile={files}:{files}", f"--ulimit=nproc={processes}:{processes}",
-            *(f"--label={LABEL}.{key}={value}" for key, value in order.labels.items()),
-            *(f"--mount=type=bind,source={mount.source},target={mount.at}{'' if mount.writable else ',ro=true'}"
-              for mount in order.mounts),
-            *(f"--env-file={file}" for file in variables if file is not None), image, *order.command,
-        ]
-
     def _variables(self) -> dict[str, str]:
         """Return podman's own variables: where its configuration is, and nothing of the daemon's."""
         here = self.folder
@@ -271,8 +210,10 @@ ignore_chown_errors = "{"true" if alone else "false"}"
             "CONTAINERS_STORAGE_CONF": os.path.join(here, "storage.conf"),
         }
 
-    def _end_pause(self) -> None:
-        """End the process by which podman keeps a user's namespace."""
+    def _end_user_namespace(self) -> None:
+        """Remove what only a user's namespace may remove, and end the process by which podman keeps it."""
+        with contextlib.suppress(ScriptError):
+            self._podman(["rmi", "--all", "--force"])
         note = os.path.join(self.folder, "user", "libpod", "tmp", "pause.pid")
         with contextlib.suppress(FileNotFoundError, ValueError, ProcessLookupError), open(note, "rb") as file:
             os.kill(int(file.read()), signal.SIGKILL)
@@ -286,17 +227,16 @@ ignore_chown_errors = "{"true" if alone else "false"}"
 def _communicate(
     process: subprocess.Popen[bytes], seconds: float, stopped: threading.Event | None
 ) -> tuple[bytes, bytes]:
-    waited = 0.0
+    until = time.monotonic() + seconds
     while True:
         try:
-            return process.communicate(timeout=0.25 if stopped is not None else seconds)
+            return process.communicate(timeout=LOOK_SECONDS)
         except subprocess.TimeoutExpired:
-            waited += 0.25 if stopped is not None else seconds
-            if waited < seconds and stopped is not None and not stopped.is_set():
+            if time.monotonic() < until and not (stopped is not None and stopped.is_set()):
                 continue
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
-            raise TryLaterError("podman did not end in {seconds} s", seconds=round(waited)) from None
+            raise TryLaterError("podman took too long and was ended", "try it by hand, as the same user") from None
 
 
 def _reason(text: str) -> str:
@@ -311,11 +251,11 @@ def _boot() -> str:
 
 
 def _boot_of(folder: str) -> str | None:
+    """Return the boot in which a folder was configured; None if it was killed before: then nothing ever ran."""
     try:
-        with open(os.path.join(folder, "order.json"), encoding="utf-8") as file:
-            return str(json.load(file)["boot"])
-    except (OSError, ValueError, KeyError):
-        # It was killed before it had begun.
+        with open(os.path.join(folder, "boot"), encoding="ascii") as file:
+            return file.read()
+    except FileNotFoundError:
         return None
 
 

@@ -7,12 +7,14 @@ import contextlib
 import os
 import posixpath
 import threading
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from jbackupd.model.errors import NotFoundError, TryLaterError
 from jbackupd.restore.access import account
 from jbackupd.restore.cluster import Cluster, find_programs
+from jbackupd.restore.overlay import is_whole
 from jbackupd.restore.postmaster import Postmaster, stop_left_over
 from jbackupd.runtime.offload import settled
 from jbackupd.service.deeds.work import Tell, Work
@@ -61,17 +63,25 @@ class Databases:
         return server.ask(sql, plan_step.database)
 
     def _start(self, step: PostgresStep, stopped: threading.Event) -> Mapping[str, Any]:
+        begun = time.monotonic()
         if (running := self._servers.pop(step.id, None)) is not None:
             running.stop()
         cluster = self._cluster(step)
         server = Postmaster(cluster)
-        seconds = server.start(stopped)
+        before = time.monotonic() - begun
+        seconds = before + server.start(stopped)
         self._servers[step.id] = server
         return {
             "listen": str(step.listen), "pid": server.pid, "log": server.log, "folder": cluster.data,
             "programs": cluster.programs, "first_answer_seconds": round(seconds, 3),
+            "data_whole": self._is_whole(step.data),
             "recovering": server.ask("SELECT pg_is_in_recovery()") == "t",
         }
+
+    def _is_whole(self, step: str) -> bool:
+        """Tell whether all of the step's data was there already when its server had answered."""
+        upper = self._work.record.steps[step].detail.get("upper")
+        return upper is None or is_whole(upper)
 
     def _stop(self, step: PostgresStep) -> None:
         server = self._servers.pop(step.id, None)
