@@ -80,6 +80,7 @@ _ANSWERS = {
     FrameType.DECLARE: {FrameType.DECLARED},
     FrameType.LOSSES: {FrameType.LOSSES_ARE},
     FrameType.DEPOSIT: {FrameType.DEPOSITED},
+    FrameType.CONTACT: {FrameType.CONTACT_IS},
 }
 
 

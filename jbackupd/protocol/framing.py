@@ -44,6 +44,7 @@ class FrameType(IntEnum):
     DECLARE = 23
     LOSSES = 24
     DEPOSIT = 25
+    CONTACT = 26
     OFFSETS = 32
     KEPT = 33
     STORED = 34
@@ -54,6 +55,7 @@ class FrameType(IntEnum):
     DECLARED = 39
     LOSSES_ARE = 40
     DEPOSITED = 41
+    CONTACT_IS = 42
 
 
 PAYLOAD_BYTES_MAX: dict[FrameType, int] = {
@@ -73,6 +75,7 @@ PAYLOAD_BYTES_MAX: dict[FrameType, int] = {
     FrameType.DECLARE: 128 * 1024,  # a declaration with a handful of approvals of 4 KiB
     FrameType.LOSSES: 16 * 1024,  # the epochs of 300 sites
     FrameType.DEPOSIT: 200 * 1024,  # a head, and a piece of a journal
+    FrameType.CONTACT: 64,
     FrameType.OFFSETS: 16 * 1024,
     FrameType.KEPT: 32,
     FrameType.STORED: 16,
@@ -83,6 +86,7 @@ PAYLOAD_BYTES_MAX: dict[FrameType, int] = {
     FrameType.DECLARED: 16,
     FrameType.LOSSES_ARE: 128 * 1024,  # at least one declaration
     FrameType.DEPOSITED: 32,
+    FrameType.CONTACT_IS: 64,
 }
 
 

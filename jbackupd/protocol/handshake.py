@@ -21,8 +21,8 @@ from jbackupd.model.ids import SiteId
 from jbackupd.protocol.framing import Frame
 from jbackupd.protocol.messages import NONCE_BYTES, Hello, Prove, decode_message
 
-VERSIONS = (1, 2)
-"""Versions this program speaks: the newest and the two before it, as soon as there are three."""
+VERSIONS = (1, 2, 3)
+"""Versions this program speaks: the newest and the two before it."""
 CONTEXT = b"jbackupd line"
 
 

@@ -244,6 +244,13 @@ class Deposit(Message, frozen=True):
     data: Annotated[bytes, msgspec.Meta(max_length=DEPOSIT_BYTES_MAX)]
 
 
+class Contact(Message, frozen=True):
+    """Asks when the answerer was last in touch with a third site; answered by ContactIs."""
+
+    frame_type: ClassVar[FrameType] = FrameType.CONTACT
+    site: Word
+
+
 class Offsets(Message, frozen=True):
     """For each item asked for: durable bytes already there; the object's size when it is whole."""
 
@@ -319,11 +326,26 @@ class Deposited(Message, frozen=True):
     size: Count
 
 
+class ContactIs(Message, frozen=True):
+    """What a site knows of its contact with a third one, by its own clock; microseconds since 1970, 0 for never.
+
+    Attributes:
+        up: Whether there is a link between the two now.
+        at: When there was one last.
+        receipt: When the third site last signed for a point of the answerer.
+    """
+
+    frame_type: ClassVar[FrameType] = FrameType.CONTACT_IS
+    up: bool
+    at: Count
+    receipt: Count
+
+
 MESSAGES: Final[dict[FrameType, type[Message]]] = {
     kind.frame_type: kind
     for kind in (
-        Hello, Prove, Error, Ping, Pong, Have, Put, Stop, Commit, Get, Heads, Points, Declare, Losses, Deposit,
-        Offsets, Kept, Stored, Receipt, End, HeadsAre, PointsAre, Declared, LossesAre, Deposited,
+        Hello, Prove, Error, Ping, Pong, Have, Put, Stop, Commit, Get, Heads, Points, Declare, Losses, Deposit, Contact,
+        Offsets, Kept, Stored, Receipt, End, HeadsAre, PointsAre, Declared, LossesAre, Deposited, ContactIs,
     )
 }  # fmt: skip
 _DECODERS = {kind: msgspec.msgpack.Decoder(message) for kind, message in MESSAGES.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 
 from jbackupd.continuity.epoch import Epochs
 from jbackupd.engine.replicate import Progress, replicate
@@ -85,6 +86,11 @@ class Board:
             if copy is not None and copy.waiting_since is not None:
                 found.append(Waiting(dataset.tier, copy.waiting_since, dataset.id))
         return found
+
+    def signed_at(self, peer: SiteId) -> datetime | None:
+        """Return when a peer last signed for a point of this site; None if it never did."""
+        copies = (facts.copies[peer] for facts in self.taken.values() if peer in facts.copies)
+        return max((copy.received_at for copy in copies if copy.received_at is not None), default=None)
 
     async def greet(self, line: Line) -> None:
         """Hand over the declarations of lost sites that a peer does not know, and take those that it knows."""

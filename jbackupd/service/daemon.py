@@ -214,6 +214,7 @@ class Daemon:
         self._tasks.start("samples", self._samples.run)
         self._tasks.start("feeds", self._feeds.run)
         self._tasks.start("deposits", self._succession.depositing.run)
+        self._tasks.start("contacts", self.peer_set.contacts.run)
         self._tasks.start("received points", self._follow_received)
         self._tasks.start("standing", self._tell_standing)
         self._notifier.ready()

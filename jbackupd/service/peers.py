@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 from jbackupd.continuity.epoch import Epochs
 from jbackupd.format.identity import Card
@@ -12,10 +13,12 @@ from jbackupd.model.ids import ObjectName, SiteId, TenantId
 from jbackupd.model.texts import _
 from jbackupd.model.units import Address
 from jbackupd.protocol.handshake import Own
+from jbackupd.protocol.messages import ContactIs
 from jbackupd.runtime.news import News
 from jbackupd.runtime.offload import Offload
 from jbackupd.runtime.pacing import Pacer
 from jbackupd.runtime.supervisor import Supervisor
+from jbackupd.service.contacts import Contacts
 from jbackupd.service.live import ConfiguredRights, Live
 from jbackupd.service.log import Log
 from jbackupd.service.queue import Desk, Line, PeerQueue, QueueState
@@ -56,10 +59,13 @@ class PeerSet:
         self._limits: dict[SiteId, Limits] = {}
         self._endpoint: Endpoint | None = None
         identity = live.identity
+        self.contacts = Contacts(files, self._up, above, clock=clock, offload=offload)
+        """When this site was last in touch with the others."""
         self._local = LocalSite(Own(identity.site, identity.signer, epochs), identity.ssh_seed)
         self._holder = _HeardHolder(
             received, files, site=identity.site, signer=identity.signer, verifiers=live.verifiers,
             rights=ConfiguredRights(live, epochs), book=epochs, clock=clock,
+            met=self._met,
         )
 
     # Opening, changing, closing.
@@ -198,6 +204,19 @@ class PeerSet:
             for peer in self._live.settings.peers
         }
 
+    def _up(self) -> list[SiteId]:
+        return [site for site, facts in self.facts().items() if facts.state.up or facts.links_from]
+
+    def _met(self, site: SiteId) -> ContactIs | None:
+        """Return what this site knows of its contact with another one; None if there is no such site."""
+        facts = self.facts().get(site)
+        if facts is None:
+            return None
+        return ContactIs(
+            up=facts.state.up or facts.links_from > 0, at=_micros(self.contacts.last(site)),
+            receipt=_micros(self._desk.signed_at(site)),
+        )
+
 
 class _HeardHolder(VaultHolder):
     """Holds objects for peers, and tells when a point has come in."""
@@ -211,6 +230,10 @@ class _HeardHolder(VaultHolder):
         receipt = super().commit(peer, tenant, point)
         self._received(tenant)
         return receipt
+
+
+def _micros(moment: datetime | None) -> int:
+    return 0 if moment is None else (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
 def _task(site: SiteId) -> str:

@@ -19,6 +19,7 @@ from jbackupd.model.clock import Clock
 from jbackupd.model.errors import JbackupdError, PeerError, Retry, TryLaterError
 from jbackupd.model.ids import DatasetId, SiteId, TenantId
 from jbackupd.model.texts import _
+from jbackupd.protocol.messages import ContactIs
 from jbackupd.runtime.news import News
 from jbackupd.runtime.supervisor import Backoff
 from jbackupd.service.log import Log
@@ -57,6 +58,10 @@ class Line(Peer, Protocol):
 
     async def deposit(self, tenant: TenantId, journal: bytes, head: bytes, offset: int, data: bytes) -> int:
         """Hand over a piece of a desk's journal; return how many bytes of the journal the peer has, durable."""
+        ...
+
+    async def contact(self, other: SiteId) -> ContactIs:
+        """Return when the peer was last in touch with a third site."""
         ...
 
     async def ping(self) -> float:
@@ -120,6 +125,10 @@ class Desk(Protocol):
 
     def waiting(self, peer: SiteId) -> Sequence[Waiting]:
         """Return the datasets that have points for a peer."""
+        ...
+
+    def signed_at(self, peer: SiteId) -> datetime | None:
+        """Return when a peer last signed for a point of this site; None if it never did."""
         ...
 
     async def greet(self, line: Line) -> None:

@@ -17,6 +17,7 @@ from jbackupd.protocol.messages import (
     DECLARATION_BYTES_MAX,
     LOSSES_MAX,
     Commit,
+    Contact,
     Declare,
     Declared,
     Deposit,
@@ -181,6 +182,8 @@ class Conversation:
             case Deposit(tenant=tenant, journal=journal, head=head, offset=offset, data=data):
                 keep = self._offload(holder.deposit, site, TenantId(tenant), journal, head, offset, data)
                 self._answerer.answer(Deposited(size=await settled(keep)))
+            case Contact(site=other):
+                self._answerer.answer(holder.contact(site, SiteId(other)))
             case Losses(epochs=epochs):
                 known = {SiteId(site): epoch for site, epoch in epochs.items()}
                 self._answerer.answer(LossesAre(declarations=_fitting(await self._offload(self._book.news_for, known))))

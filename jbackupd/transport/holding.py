@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from jbackupd.model.ids import ObjectName, ObjectRef, SiteId, TenantId
-from jbackupd.protocol.messages import HeadItem, ObjectItem, PointItem
+from jbackupd.protocol.messages import ContactIs, HeadItem, ObjectItem, PointItem
 from jbackupd.runtime.pacing import Pacer
 
 T = TypeVar("T")
@@ -83,6 +83,14 @@ class Holder(Protocol):
 
         Raises:
             ChainError: They are not those that are here.
+        """
+        ...
+
+    def contact(self, peer: SiteId, other: SiteId) -> ContactIs:
+        """Return when this site was last in touch with a third one; called in the loop, does not block.
+
+        Raises:
+            RefusedError: It is not known here.
         """
         ...
 

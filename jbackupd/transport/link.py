@@ -15,6 +15,8 @@ from jbackupd.protocol.messages import (
     GET_BYTES_MAX,
     HAVE_ITEMS_MAX,
     Commit,
+    Contact,
+    ContactIs,
     Declare,
     Deposit,
     Deposited,
@@ -41,6 +43,7 @@ GETS_AHEAD = 16
 """16 MiB asked for ahead carry 1 Gbit/s over 130 ms."""
 RECEIPT_BYTES_MAX = 8 * 1024
 VERSION_OF_DEPOSITS = 2
+VERSION_OF_CONTACTS = 3
 
 M = TypeVar("M", bound=Message)
 
@@ -199,6 +202,19 @@ class Link:
         request = Deposit(tenant=tenant, journal=journal, head=head, offset=offset, data=data)
         await self.limits.send.spend(len(data))
         return (await self._ask(request, Deposited)).size
+
+    async def contact(self, other: SiteId) -> ContactIs:
+        """Return when the peer was last in touch with a third site.
+
+        Raises:
+            RefusedError: The peer speaks an older version, or does not know that site.
+        """
+        if self._dialogue.asker.handshake.version < VERSION_OF_CONTACTS:
+            raise RefusedError(
+                "{site} runs an older version of jbackupd that does not tell whom it met", "ask its operators",
+                site=self.site,
+            )
+        return await self._ask(Contact(site=other), ContactIs)
 
     async def ping(self) -> float:
         """Return the round-trip time now, in seconds."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Protocol
@@ -14,7 +14,7 @@ from jbackupd.model.clock import Clock, SystemClock
 from jbackupd.model.errors import NotFoundError, ProtocolError, RefusedError
 from jbackupd.model.ids import DatasetId, ObjectName, ObjectRef, SiteId, TenantId, is_word
 from jbackupd.protocol.handshake import EpochBook, fenced
-from jbackupd.protocol.messages import HEADS_MAX, POINTS_MAX, RECEIPTS_MAX, HeadItem, ObjectItem, PointItem
+from jbackupd.protocol.messages import HEADS_MAX, POINTS_MAX, RECEIPTS_MAX, ContactIs, HeadItem, ObjectItem, PointItem
 from jbackupd.storage.files import Files
 from jbackupd.vault.deposits import Deposits
 from jbackupd.vault.holding import Holding
@@ -83,13 +83,16 @@ class VaultHolder:
         rights: Who may do what.
         book: The epochs in force.
         clock: Dates the receipts.
+        met: When this site was last in touch with another one; None for one that it does not know.
     """
 
     def __init__(
         self, files: Files, *, site: SiteId, signer: SiteSigner, verifiers: Mapping[SiteId, SiteVerifier],
         rights: Rights, book: EpochBook, clock: Clock | None = None,
+        met: Callable[[SiteId], ContactIs | None] = lambda _site: None,
     ) -> None:
         self.rights = rights
+        self._met = met
         self._files = files
         self._site = site
         self._signer = signer
@@ -148,6 +151,13 @@ class VaultHolder:
                 tenant=tenant,
             )
         return self._deposits.take(peer, tenant, journal, head, offset, data)
+
+    def contact(self, peer: SiteId, other: SiteId) -> ContactIs:
+        """Return when this site was last in touch with a third one: any peer may know."""
+        met = self._met(other)
+        if met is None:
+            raise RefusedError("{site} does not know {other}", site=self._site, other=other)
+        return met
 
     def heads(self, peer: SiteId, tenant: TenantId) -> list[HeadItem]:
         """Return the newest point of each dataset with the receipts for it; empty for a tenant without points."""
