@@ -85,7 +85,12 @@ def overlay_label(folder: str) -> str | None:
 
 def is_whole(folder: str) -> bool:
     """Tell whether an overlay's tree lacks nothing any more: it is an ordinary folder then, for whoever finds it."""
-    return overlay_label(folder) is not None and not os.listdir(os.path.join(folder, LAZY))
+    return overlay_label(folder) is not None and is_filled(folder)
+
+
+def is_filled(folder: str) -> bool:
+    """Tell whether the tree of an overlay lacks nothing any more, also while it is mounted."""
+    return not os.listdir(os.path.join(folder, LAZY))
 
 
 class _Nothing:

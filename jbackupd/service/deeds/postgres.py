@@ -14,7 +14,7 @@ from typing import Any
 from jbackupd.model.errors import NotFoundError, TryLaterError
 from jbackupd.restore.access import account
 from jbackupd.restore.cluster import Cluster, find_programs
-from jbackupd.restore.overlay import is_whole
+from jbackupd.restore.overlay import is_filled
 from jbackupd.restore.postmaster import Postmaster, stop_left_over
 from jbackupd.runtime.offload import settled
 from jbackupd.service.deeds.work import Tell, Work
@@ -79,9 +79,9 @@ class Databases:
         }
 
     def _is_whole(self, step: str) -> bool:
-        """Tell whether all of the step's data was there already when its server had answered."""
+        """Tell whether all of a step's data is here, or is still being brought."""
         upper = self._work.record.steps[step].detail.get("upper")
-        return upper is None or is_whole(upper)
+        return upper is None or is_filled(upper)
 
     def _stop(self, step: PostgresStep) -> None:
         server = self._servers.pop(step.id, None)

@@ -16,6 +16,8 @@ import pytest
 from clusters import PROGRAMS, ROWS
 from daemons import SiteProcess, Town, free_port
 
+from jbackupd.continuity.telling import detail_text
+
 PLAN = """
 version = 1
 id = "db"
@@ -72,7 +74,7 @@ def begun(saga: SiteProcess, place: Path, *words: str) -> tuple[subprocess.Popen
     if not lines[-1]:
         raise AssertionError((b"".join(lines), process.stderr.read()))
     document = json.loads(b"".join(lines))
-    assert document["proved"], document
+    assert document["proved"], json.dumps(document["steps"], indent=1)
     return process, document
 
 
@@ -116,6 +118,8 @@ def test_a_run_answers_from_a_mount_goes_on_after_a_kill_and_leaves_nothing_runn
         assert Path(details["base"]["folder"]).is_mount()
         assert os.listdir(Path(details["base"]["upper"]) / "lazy"), "it answered before everything was there"
         assert details["rows"]["value"] == str(ROWS)
+        assert details["database"]["first_answer_seconds"] > 0 and not details["database"]["data_whole"]
+        assert "while the rest was still being brought" in detail_text(details["database"])
         asked(details["database"]["pid"], "UPDATE juki SET rest = 'written' WHERE number = 4711")
     finally:
         ended(process, signal.SIGKILL)
