@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 def evidence_line(frame: Frame, name: str, facts: dict[str, Any]) -> str:
     """Return what is known of a site on one line."""
-    since = when(frame, facts["since"])
+    # The line's last change is of this start of the daemon only; the contact outlives it.
+    since = when(frame, facts["since"] if facts["link"] == "up" else facts.get("last_contact") or facts["since"])
     line = _("the line is up since {time}") if facts["link"] == "up" else _("no contact since {time}")
     parts = [line.format(time=since)]
     if facts["reason"]:

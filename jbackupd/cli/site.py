@@ -25,6 +25,7 @@ from jbackupd.cli.declarations import (
     write_new,
     zone,
 )
+from jbackupd.cli.evidence import all_clear, evidence, observe
 from jbackupd.cli.output import Frame, pass_frame, show_path, show_time
 from jbackupd.model.errors import UsageError
 from jbackupd.model.texts import _
@@ -275,4 +276,5 @@ def create(frame: Frame, name: str, folder: str, passphrase_file: str | None) ->
 
 
 officer.add_command(make_codes)
-site.add_command(site_codes)
+for _command in (site_codes, evidence, observe, all_clear):
+    site.add_command(_command)

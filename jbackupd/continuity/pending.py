@@ -12,6 +12,7 @@ from jbackupd.continuity.authority import FIRST_EPOCH, Lineage
 from jbackupd.continuity.epoch import Epochs
 from jbackupd.format.declaration import (
     NONCE_BYTES,
+    Approval,
     Declaration,
     Statement,
     declare,
@@ -96,7 +97,7 @@ class PendingDeclarations:
     def evidence(self, name: str) -> bytes | None:
         """Return the page that was shown when a declaration was begun here; None if it was begun elsewhere."""
         path = _evidence_path(name)
-        return self._files.read(path) if self._files.exists(path) else None
+        return self._files.read(path) if name.isalnum() and self._files.exists(path) else None
 
     def find(self, name: str) -> Declaration:
         """Return a pending declaration by its id.
@@ -108,6 +109,11 @@ class PendingDeclarations:
         if not name.isalnum() or not self._files.exists(path):
             raise NotFoundError("there is no pending declaration {id}", "see 'jbackupd site status'", id=name)
         return decode_declaration(self._files.read(path))
+
+    def approvals_of(self, name: str) -> tuple[Approval, ...]:
+        """Return who has approved a declaration that waits here; nobody for one that does not."""
+        path = _path(name)
+        return decode_declaration(self._files.read(path)).officers if self._files.exists(path) else ()
 
     def all(self) -> list[Declaration]:
         """Return all declarations that still wait; not those that another one has overtaken."""

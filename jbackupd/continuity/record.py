@@ -2,7 +2,8 @@
 
 Each record is a JSON object, see docs/format/run-journal.md:
 
-    begin     at, version, run, plan (its text), plan_digest, lost_at, declared_at, declaration, mode, by
+    begin     at, version, run, plan (its text), plan_digest, lost_at, declared_at, declaration, mode, by,
+              suspected_at, approved_at
     resume    at
     step      at, step, do (a StepEvent), detail (of the outcome: counts, error)
     answer    at, step, choice, by              what a person said to a step's question
@@ -47,6 +48,8 @@ class Beginning(
         declaration: Id of the declaration in force.
         mode: Why it is run.
         by: Who began it, as far as the program knows.
+        suspected_at: When people first noted that something is wrong with the home site.
+        approved_at: When the declaration came into force here.
     """
 
     run: str
@@ -58,6 +61,8 @@ class Beginning(
     declaration: str = ""
     mode: Mode = "disaster"
     by: str = ""
+    suspected_at: datetime | None = None
+    approved_at: datetime | None = None
     version: Literal[1] = 1
 
 

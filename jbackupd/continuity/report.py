@@ -44,7 +44,9 @@ def run_document(record: RunRecord) -> dict[str, Any]:
         "plan_digest": beginning.plan_digest,
         "declaration": beginning.declaration,
         "lost_at": _time(beginning.lost_at),
+        "suspected_at": _time(beginning.suspected_at),
         "declared_at": _time(beginning.declared_at),
+        "approved_at": _time(beginning.approved_at),
         "begun_at": _time(beginning.begun_at),
         "resumed_at": [_time(moment) for moment in record.resumed_at],
         "back_at": _time(back),
@@ -63,6 +65,7 @@ def run_document(record: RunRecord) -> dict[str, Any]:
             "at": _time(record.cleaned.at), "files": record.cleaned.files, "bytes": record.cleaned.bytes,
         },
         "decision_seconds": _total(beginning.begun_at - lost),
+        "approval_seconds": _seconds(beginning.suspected_at or beginning.declared_at, beginning.approved_at),
         "technical_seconds": _seconds(beginning.begun_at, back or record.ended_at),
         "counted_from": since,
         "rto_seconds": _total(rto),
@@ -122,8 +125,12 @@ def oldest_data(record: RunRecord) -> datetime | None:
 def timeline(record: RunRecord) -> list[dict[str, Any]]:
     """Return all that happened, oldest first: `at`, `event`, and `step` where it is of a step."""
     beginning = record.beginning
-    known = [("lost", beginning.lost_at), ("declared", beginning.declared_at), ("run", beginning.begun_at)]
-    before = [{"at": _time(at), "event": event} for event, at in known if at is not None]
+    known = [
+        ("lost", beginning.lost_at), ("suspected", beginning.suspected_at), ("declared", beginning.declared_at),
+        ("approved", beginning.approved_at), ("run", beginning.begun_at),
+    ]
+    dated = sorted((at, event) for event, at in known if at is not None)
+    before = [{"at": _time(at), "event": event} for at, event in dated]
     return before + [_timeline_entry(event) for event in record.events]
 
 

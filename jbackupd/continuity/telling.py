@@ -35,7 +35,9 @@ def kind_text(kind: str) -> str:
 def event_text(entry: Document) -> str:
     """Return an entry of the timeline in words."""
     words = {
-        "lost": _("the home site is lost"), "declared": _("the loss is declared"), "run": _("the run begins"),
+        "lost": _("the home site is lost"), "declared": _("the loss is declared"),
+        "suspected": _("somebody notes that something is wrong"), "approved": _("the declaration is in force"),
+        "run": _("the run begins"),
         "resume": _("the run is resumed"), "end": _("the run ends"), "proved": _("the run ends, proved"),
         "begin": _("begins"), "finish": _("done"), "fail": _("failed"), "skip": _("left out"), "again": _("again"),
         "omit": _("not in this mode"), "undo": _("is undone"), "undone": _("undone"), "stick": _("could not be undone"),
@@ -186,17 +188,22 @@ def reached_rows(document: Document) -> list[tuple[str, str, str, str]]:
 def times_of(document: Document, show: Callable[[datetime], str]) -> list[tuple[str, str]]:
     """Return the moments that count, and the time spent before the run and in it."""
     names = (
-        (_("loss of the home site"), "lost_at"), (_("time of the declaration"), "declared_at"),
+        (_("loss of the home site"), "lost_at"), (_("first suspicion"), "suspected_at"),
+        (_("time of the declaration"), "declared_at"), (_("approved, in force"), "approved_at"),
         (_("begin of the run"), "begun_at"), (_("services back"), "back_at"), (_("end of the run"), "ended_at"),
     )
+    # What people noted is there only where they noted it, and not in reports of older versions.
     rows = [
         (name, show(datetime.fromisoformat(document[key])) if document[key] else "-") for name, key in names
+        if document.get(key) or key not in ("suspected_at", "approved_at")
     ]
     basis = {
         "lost_at": _("from the loss to the run's begin"), "declared_at": _("from the declaration to the run's begin"),
         "begun_at": _("the loss was not recorded"),
     }[document["counted_from"]]
     rows.append((_("time to decide"), f"{show_duration(document['decision_seconds'])} ({basis})"))
+    if document.get("approval_seconds") is not None:
+        rows.append((_("of it from the first suspicion to the approval"), show_duration(document["approval_seconds"])))
     technical = document["technical_seconds"]
     rows.append((_("technical time"), "-" if technical is None else show_duration(technical)))
     return rows

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from jbackupd.continuity.codes import Codes
+from jbackupd.continuity.decision import Decisions
 from jbackupd.continuity.pending import PendingDeclarations
 from jbackupd.engine.bring import Place
 from jbackupd.engine.survey import Sighting, Survey
@@ -110,19 +111,30 @@ def alone(settings: Settings) -> Iterator[Alone]:
             )
 
         recoveries = Recoveries(
-            site.files, epochs=epochs, clock=clock, premises_of=premises_of, defect=log.defect
+            site.files, epochs=epochs, clock=clock, premises_of=premises_of, defect=log.defect,
+            decided=decisions.case_ended_by,
         )
         here = Alone(runner)
+        decisions = Decisions(site.files, clock)
+        epochs.heard = decisions.in_force
         pending, officers = PendingDeclarations(site.files, epochs), officer_verifiers(settings)
         verbs = ContinuityVerbs(
             settings.site.id, epochs=epochs, pending=pending, clock=clock, evidence=lambda: _evidence(site),
-            sites=site.cards.keys, spread=_tell_nobody, stopping=recoveries.none_of,
+            sites=site.cards.keys, spread=_tell_nobody, stopping=recoveries.none_of, evidence_of=evidence_of,
+            decisions=decisions,
         )
+
+        async def evidence_of(about: SiteId) -> dict[str, Any]:
+            local = await asyncio.to_thread(local_evidence, site.files, site.verifiers, decisions, about)
+            return {**local, "about": about, "by": settings.site.id, "at": clock.now(), **_evidence(site),
+                    "contacts": []}
+
         verbs.register(here)
         CodeVerbs(Codes(site.files, lambda: officers), pending, clock, verbs.bring).register(here)
         RecoveryVerbs(recoveries).register(here)
         try:
             yield here
+        EvidenceVerbs(decisions, pending, evidence_of, verbs.check_known).register(here)
         finally:
             runner.run(recoveries.close())
 
@@ -155,7 +167,7 @@ def _not_asked(site: SiteId) -> PeerError:
 
 
 def _evidence(site: Site) -> dict[str, Any]:
-    unknown = {"link": "down", "since": None, "last_receipt": None}
+    unknown = {"link": "down", "since": None, "last_receipt": None, "last_contact": None}
     return {"sites": {name: {**unknown, "reason": str(_not_asked(name))} for name in site.cards}, "held": {}}
 
 

@@ -11,11 +11,12 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
+from jbackupd.continuity.decision import Decisions
 from jbackupd.continuity.epoch import Epochs
 from jbackupd.continuity.pending import PendingDeclarations
 from jbackupd.format.declaration import Declaration, decode_declaration, encode_declaration
 from jbackupd.model.clock import Clock
-from jbackupd.model.errors import NotFoundError, UsageError
+from jbackupd.model.errors import NoSpaceError, NotFoundError, RefusedError, StorageError, UsageError
 from jbackupd.model.ids import SiteId
 from jbackupd.service.control import Body, Call, Handler, NoArguments
 from jbackupd.settings.suggest import nearest
@@ -63,6 +64,8 @@ class ContinuityVerbs:
         stopping: Entered before a declaration may come into force here: what this site does by the authority that it
             would lose has ended inside of it, and does not begin again.
         returning: How far this site has fetched what the others have, after its own return.
+        evidence_of: Collects the page about a site whose digest officers sign.
+        decisions: Where it is noted who decided what.
     """
 
     def __init__(
@@ -70,8 +73,11 @@ class ContinuityVerbs:
         evidence: Callable[[], dict[str, Any]], sites: Callable[[], Collection[SiteId]],
         spread: Callable[[], Awaitable[None]],
         stopping: Callable[[Declaration], contextlib.AbstractAsyncContextManager[None]],
+        evidence_of: Callable[[SiteId], Awaitable[dict[str, Any]]], decisions: Decisions,
         returning: Callable[[], dict[str, Any]] = dict,
     ) -> None:
+        self._evidence_of = evidence_of
+        self._decisions = decisions
         self._returning = returning
         self._stopping = stopping
         self._own = own
@@ -107,16 +113,21 @@ class ContinuityVerbs:
 
     async def declare(self, call: Call[DeclareArguments]) -> Body:
         """Begin a declaration; it still needs approvals."""
-        wanted, now = call.arguments, self._clock.now()
+        wanted = call.arguments
         lost, acting = SiteId(wanted.site), SiteId(wanted.acting or self._own)
         for site in (lost, acting):
-            self._check_known(site)
-        page = msgspec.json.format(msgspec.json.encode({"by": self._own, "at": now, **self._evidence()}))
-        begun = await asyncio.to_thread(
-            lambda: self._pending.begin(
+            self.check_known(site)
+        page = msgspec.json.format(msgspec.json.encode(await self._evidence_of(lost)))
+        now = self._clock.now()
+
+        def begin() -> Declaration:
+            made = self._pending.begin(
                 lost, acting, reason=wanted.reason, evidence=page, now=now, planned=wanted.planned
             )
-        )
+            self._decisions.declared(made)
+            return made
+
+        begun = await asyncio.to_thread(begin)
         return {**declaration_document(begun), "evidence": msgspec.json.decode(page), "declaration": _base64(begun)}
 
     async def declaration(self, call: Call[DeclarationArguments]) -> Body:
@@ -139,7 +150,7 @@ class ContinuityVerbs:
     async def bring(self, given: Declaration) -> Body:
         """Hand in a declaration with its approvals; with enough of them it comes into force."""
         async with self._stopping(given):
-            merged, missing = await asyncio.to_thread(self._pending.submit, given)
+            merged, missing = await asyncio.to_thread(self._submitted, given)
         if missing is None:
             await self._spread()
         return {
@@ -147,11 +158,26 @@ class ContinuityVerbs:
             "missing": None if missing is None else str(missing),
         }
 
+    def _submitted(self, given: Declaration) -> tuple[Declaration, RefusedError | None]:
+        before = {approval.officer for approval in self._pending.approvals_of(given.id)}
+        merged, missing = self._pending.submit(given)
+        # What counts is done; a disk that does not take the note as well takes nothing from it.
+        with contextlib.suppress(StorageError, NoSpaceError):
+            self._decisions.approved(merged, (each for each in merged.officers if each.officer not in before))
+        return merged, missing
+
     async def withdraw(self, call: Call[DeclarationArguments]) -> Body:
         """Take back a declaration that is not in force."""
-        return declaration_document(await asyncio.to_thread(self._pending.withdraw, call.arguments.id))
+        gone = await asyncio.to_thread(self._pending.withdraw, call.arguments.id)
+        await asyncio.to_thread(self._decisions.withdrawn, gone)
+        return declaration_document(gone)
 
-    def _check_known(self, lost: SiteId) -> None:
+    def check_known(self, lost: SiteId) -> None:
+        """Check that a site is known here.
+
+        Raises:
+            NotFoundError: It is not.
+        """
         known = [*self._sites(), self._own]
         if lost not in known:
             meant = nearest(lost, known)
@@ -168,6 +194,7 @@ def declaration_document(declaration: Declaration) -> dict[str, Any]:
         "id": declaration.id, "kind": kind_of(declaration), "lost": statement.lost, "acting": statement.acting,
         "epoch": statement.epoch,
         "made_at": statement.made_at.isoformat(timespec="seconds"), "reason": statement.reason,
+        "evidence_digest": statement.evidence.hex(),
         "approved_by": [approval.officer for approval in declaration.officers],
         "by_code": [approval.officer for approval in declaration.officers if approval.code],
     }

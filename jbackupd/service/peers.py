@@ -65,7 +65,7 @@ class PeerSet:
         self._holder = _HeardHolder(
             received, files, site=identity.site, signer=identity.signer, verifiers=live.verifiers,
             rights=ConfiguredRights(live, epochs), book=epochs, clock=clock,
-            met=self._met,
+            met=self.met,
         )
 
     # Opening, changing, closing.
@@ -207,7 +207,7 @@ class PeerSet:
     def _up(self) -> list[SiteId]:
         return [site for site, facts in self.facts().items() if facts.state.up or facts.links_from]
 
-    def _met(self, site: SiteId) -> ContactIs | None:
+    def met(self, site: SiteId) -> ContactIs | None:
         """Return what this site knows of its contact with another one; None if there is no such site."""
         facts = self.facts().get(site)
         if facts is None:

@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from jbackupd.codec.shares import Share, combine
+from jbackupd.continuity.decision import Case
 from jbackupd.continuity.epoch import Epochs
 from jbackupd.continuity.plan import StepState, can_open_desk, needs_keys
 from jbackupd.continuity.record import Beginning, Choice, RunRecord
@@ -44,13 +45,15 @@ class Recoveries:
         defect: Hears of exceptions that are not of our tree.
         learned: Time-outs in seconds of a plan's steps, from drills.
         isolated: Nothing outside can be reached from here: drills may be run, and only here.
+        decided: How people came to a declaration; blocks.
     """
 
     def __init__(
         self, files: PosixFiles, *, epochs: Epochs, clock: Clock, premises_of: Callable[[TenantId], Premises],
         defect: Callable[[str, Exception], None], learned: Callable[[Plan], Mapping[str, float]] = lambda _plan: {},
-        isolated: bool = False,
+        isolated: bool = False, decided: Callable[[Declaration], Case] = lambda _declaration: Case(),
     ) -> None:
+        self._decided = decided
         self._learned = learned
         self._isolated = isolated
         self._files = files
@@ -92,11 +95,12 @@ class Recoveries:
             # Bad shares are said at once, before there is a run.
             await asyncio.to_thread(combine, shares)
             declaration = self._check_may(plan, mode)
+            case = Case() if declaration is None else await asyncio.to_thread(self._decided, declaration)
             name = f"{now:%Y%m%dT%H%M%S}-{plan.id}-{secrets.token_hex(2)}"
             beginning = Beginning(
                 name, plan_text, hashlib.sha256(plan_text.encode()).hexdigest(), now, lost_at,
                 None if declaration is None else declaration.statement.made_at,
-                "" if declaration is None else declaration.id, mode, by,
+                "" if declaration is None else declaration.id, mode, by, case.suspected_at, case.approved_at,
             )
             record = await asyncio.to_thread(RunRecord.create, self._files, beginning, plan)
             self._start(name, record, shares, again=False)

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from jbackupd.continuity.codes import Codes
+from jbackupd.continuity.decision import Decisions
 from jbackupd.continuity.drill import learned_times
 from jbackupd.continuity.epoch import Epochs
 from jbackupd.continuity.pending import PendingDeclarations
@@ -28,6 +29,8 @@ from jbackupd.service.depositing import Depositing
 from jbackupd.service.drillrecords import read_records
 from jbackupd.service.elsewhere import Elsewhere
 from jbackupd.service.intake import Books
+from jbackupd.service.evidence import Evidence
+from jbackupd.service.evidenceverbs import EvidenceVerbs
 from jbackupd.service.live import Live
 from jbackupd.service.log import Log
 from jbackupd.service.peers import PeerSet
@@ -64,8 +67,9 @@ class Succession:
         self._elsewhere = Elsewhere(live, epochs, files, board, peers, offload=offload, log=log)
         self._bringers = Bringers(files)
         self.recoveries = Recoveries(
+        self._decisions = Decisions(files, clock)
             files, epochs=epochs, clock=clock, premises_of=self._premises_of, defect=log.defect,
-            learned=lambda plan: learned_times(plan.id, read_records(files)),
+            learned=lambda plan: learned_times(plan.id, read_records(files)), decided=self._decisions.case_ended_by,
         )
         self.returning = Returning(
             files, epochs, self._elsewhere, tenants=lambda: [tenant.id for tenant in live.settings.tenants],
@@ -78,18 +82,23 @@ class Succession:
         self._loop = asyncio.get_running_loop()
         epochs.heard = self._heard
         self._verbs = ContinuityVerbs(
+        evidence = Evidence(
+            live, files, peers, self._decisions, known=self.evidence, line=self._elsewhere.line, clock=clock
+        )
             live.identity.site, epochs=epochs, pending=pending, clock=clock,
             evidence=self.evidence, sites=live.cards.keys, spread=self.spread, stopping=self._stopping,
-            returning=self.returning.facts,
+            returning=self.returning.facts, evidence_of=evidence.of, decisions=self._decisions,
         )
-
+        self._evidence_verbs = EvidenceVerbs(self._decisions, pending, evidence.of, self._verbs.check_known)
         self._code_verbs = CodeVerbs(Codes(files, lambda: live.officers), pending, clock, self._verbs.bring)
     def register(self, control: Control) -> None:
+
         """Let the commands about losses and recoveries be answered."""
         self._verbs.register(control)
-        RecoveryVerbs(self.recoveries).register(control)
         self._code_verbs.register(control)
 
+        self._evidence_verbs.register(control)
+        RecoveryVerbs(self.recoveries).register(control)
     async def close(self) -> None:
         """Settle the runs; they stay journalled as they are."""
         await self.recoveries.close()
@@ -97,6 +106,11 @@ class Succession:
     def _heard(self, declaration: Declaration) -> None:
         """Hear of a declaration in any thread."""
         self._loop.call_soon_threadsafe(self._hear, declaration)
+        try:
+            if self._epochs.lineage(declaration.statement.lost).newest == declaration:
+                self._decisions.in_force(declaration)
+        except JbackupdError as error:
+            self._log.error(_("unable to note when {id} came into force: {reason}"), id=declaration.id, reason=error)
 
     def _hear(self, declaration: Declaration) -> None:
         """Take note of what was declared, here or by a peer."""
@@ -116,15 +130,15 @@ class Succession:
         """Return what this site knows: of every other how the line stands and what it signed for; and what is held."""
         found: dict[str, Any] = {}
         for site, facts in self._peers.facts().items():
-            copies = [known.copies[site] for known in self._board.taken.values() if site in known.copies]
-            received = max((copy.received_at for copy in copies if copy.received_at is not None), default=None)
-            state = facts.state
+            received = self._board.signed_at(site)
+            state, contact = facts.state, self._peers.contacts.last(site)
             found[site] = {
                 "link": "up" if state.up or facts.links_from else "down",
                 "since": state.changed_at.isoformat(timespec="seconds") if state.changed_at else None,
                 "reason": str(state.error) if state.error is not None else None,
                 "last_receipt": received.isoformat(timespec="seconds") if received is not None else None,
             }
+                "last_contact": contact.isoformat(timespec="seconds") if contact is not None else None,
         held = {
             str(dataset): {"point": point.sequence, "begun_at": point.begun_at.isoformat(timespec="seconds")}
             for dataset, point in sorted(self._board.held.items()) if point is not None
