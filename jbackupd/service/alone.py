@@ -29,6 +29,8 @@ from jbackupd.service.bringers import Bringers
 from jbackupd.service.codeverbs import CodeVerbs
 from jbackupd.service.continuityverbs import ContinuityVerbs
 from jbackupd.service.control import Call, Handler
+from jbackupd.service.evidence import local_evidence
+from jbackupd.service.evidenceverbs import EvidenceVerbs
 from jbackupd.service.intake import Books
 from jbackupd.service.lock import state_lock
 from jbackupd.service.log import Log
@@ -110,31 +112,31 @@ def alone(settings: Settings) -> Iterator[Alone]:
                 language=settings.language or language(), books=books,
             )
 
+        decisions = Decisions(site.files, clock)
+        epochs.heard = decisions.in_force
         recoveries = Recoveries(
             site.files, epochs=epochs, clock=clock, premises_of=premises_of, defect=log.defect,
             decided=decisions.case_ended_by,
         )
         here = Alone(runner)
-        decisions = Decisions(site.files, clock)
-        epochs.heard = decisions.in_force
         pending, officers = PendingDeclarations(site.files, epochs), officer_verifiers(settings)
-        verbs = ContinuityVerbs(
-            settings.site.id, epochs=epochs, pending=pending, clock=clock, evidence=lambda: _evidence(site),
-            sites=site.cards.keys, spread=_tell_nobody, stopping=recoveries.none_of, evidence_of=evidence_of,
-            decisions=decisions,
-        )
 
         async def evidence_of(about: SiteId) -> dict[str, Any]:
             local = await asyncio.to_thread(local_evidence, site.files, site.verifiers, decisions, about)
             return {**local, "about": about, "by": settings.site.id, "at": clock.now(), **_evidence(site),
                     "contacts": []}
 
+        verbs = ContinuityVerbs(
+            settings.site.id, epochs=epochs, pending=pending, clock=clock, evidence=lambda: _evidence(site),
+            sites=site.cards.keys, spread=_tell_nobody, stopping=recoveries.none_of, evidence_of=evidence_of,
+            decisions=decisions,
+        )
         verbs.register(here)
+        EvidenceVerbs(decisions, pending, evidence_of, verbs.check_known).register(here)
         CodeVerbs(Codes(site.files, lambda: officers), pending, clock, verbs.bring).register(here)
         RecoveryVerbs(recoveries).register(here)
         try:
             yield here
-        EvidenceVerbs(decisions, pending, evidence_of, verbs.check_known).register(here)
         finally:
             runner.run(recoveries.close())
 

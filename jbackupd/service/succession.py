@@ -28,9 +28,9 @@ from jbackupd.service.control import Control
 from jbackupd.service.depositing import Depositing
 from jbackupd.service.drillrecords import read_records
 from jbackupd.service.elsewhere import Elsewhere
-from jbackupd.service.intake import Books
 from jbackupd.service.evidence import Evidence
 from jbackupd.service.evidenceverbs import EvidenceVerbs
+from jbackupd.service.intake import Books
 from jbackupd.service.live import Live
 from jbackupd.service.log import Log
 from jbackupd.service.peers import PeerSet
@@ -66,8 +66,8 @@ class Succession:
         self._books = Books(files, lambda: live.identity.local_key, clock, self._tell_of_broken)
         self._elsewhere = Elsewhere(live, epochs, files, board, peers, offload=offload, log=log)
         self._bringers = Bringers(files)
-        self.recoveries = Recoveries(
         self._decisions = Decisions(files, clock)
+        self.recoveries = Recoveries(
             files, epochs=epochs, clock=clock, premises_of=self._premises_of, defect=log.defect,
             learned=lambda plan: learned_times(plan.id, read_records(files)), decided=self._decisions.case_ended_by,
         )
@@ -81,36 +81,36 @@ class Succession:
         )
         self._loop = asyncio.get_running_loop()
         epochs.heard = self._heard
-        self._verbs = ContinuityVerbs(
         evidence = Evidence(
             live, files, peers, self._decisions, known=self.evidence, line=self._elsewhere.line, clock=clock
         )
+        self._verbs = ContinuityVerbs(
             live.identity.site, epochs=epochs, pending=pending, clock=clock,
             evidence=self.evidence, sites=live.cards.keys, spread=self.spread, stopping=self._stopping,
             returning=self.returning.facts, evidence_of=evidence.of, decisions=self._decisions,
         )
         self._evidence_verbs = EvidenceVerbs(self._decisions, pending, evidence.of, self._verbs.check_known)
         self._code_verbs = CodeVerbs(Codes(files, lambda: live.officers), pending, clock, self._verbs.bring)
-    def register(self, control: Control) -> None:
 
+    def register(self, control: Control) -> None:
         """Let the commands about losses and recoveries be answered."""
         self._verbs.register(control)
         self._code_verbs.register(control)
-
         self._evidence_verbs.register(control)
         RecoveryVerbs(self.recoveries).register(control)
+
     async def close(self) -> None:
         """Settle the runs; they stay journalled as they are."""
         await self.recoveries.close()
 
     def _heard(self, declaration: Declaration) -> None:
         """Hear of a declaration in any thread."""
-        self._loop.call_soon_threadsafe(self._hear, declaration)
         try:
             if self._epochs.lineage(declaration.statement.lost).newest == declaration:
                 self._decisions.in_force(declaration)
         except JbackupdError as error:
             self._log.error(_("unable to note when {id} came into force: {reason}"), id=declaration.id, reason=error)
+        self._loop.call_soon_threadsafe(self._hear, declaration)
 
     def _hear(self, declaration: Declaration) -> None:
         """Take note of what was declared, here or by a peer."""
@@ -137,8 +137,8 @@ class Succession:
                 "since": state.changed_at.isoformat(timespec="seconds") if state.changed_at else None,
                 "reason": str(state.error) if state.error is not None else None,
                 "last_receipt": received.isoformat(timespec="seconds") if received is not None else None,
-            }
                 "last_contact": contact.isoformat(timespec="seconds") if contact is not None else None,
+            }
         held = {
             str(dataset): {"point": point.sequence, "begun_at": point.begun_at.isoformat(timespec="seconds")}
             for dataset, point in sorted(self._board.held.items()) if point is not None
