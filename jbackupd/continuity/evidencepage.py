@@ -11,15 +11,14 @@ from jbackupd.continuity.decision import ITEMS, SAYS
 from jbackupd.continuity.page import boxes, heading, page_of, table
 from jbackupd.model.texts import _
 
-BLANK_ROWS = 2
+BLANK_ROWS = 1
 _STYLE = """
 @page { size: A4; margin: 13mm 13mm 15mm;
   @bottom-left { content: "FOOT"; font-size: 7.5pt; font-family: monospace }
   @bottom-right { content: counter(page) " / " counter(pages); font-size: 8pt } }
 body { font-size: 9.5pt; line-height: 1.4; max-width: 64em } h2 { break-after: avoid; margin: 1em 0 .3em }
-.digest { font: 8.5pt/1.4 "DejaVu Sans Mono", monospace; overflow-wrap: anywhere }
-.asked td { height: 2.6em } .asked td:nth-child(1) { width: 24% } .asked td:nth-child(2) { width: 12% }
-.asked td:nth-child(4), .asked td:nth-child(5) { width: 17% } .signed td { height: 3.2em }
+.asked td { height: 2.3em } .asked td:nth-child(1) { width: 22% } .asked td:nth-child(2) { width: 11% }
+.asked td:nth-child(4) { width: 12% } .asked td:nth-child(5) { width: 16% } .signed td { height: 2.8em }
 """
 Show = Callable[[datetime], str]
 
@@ -60,14 +59,14 @@ def _facts(document: Mapping[str, Any], show: Show) -> str:
         rows.append([_("BLAKE3 of the evidence, which officers signed"), document["digest"]])
     else:
         rows.append([_("part of the declaration"), _("of none yet: what officers sign is collected when one is begun")])
-    return table(rows, kind="digest" if document["declaration"] else "")
+    return table(rows)
 
 
 def _contacts(document: Mapping[str, Any], show: Show) -> str:
     rows = [
         [
             each["site"],
-            _("not told: {reason}").format(reason=each["error"]) if each["error"]
+            _("no answer") if each["error"]
             else _("in contact now") if each["up"] else moment_text(each["last_contact"], show),
             moment_text(each["last_receipt"], show),
         ]
@@ -105,4 +104,5 @@ def _checklist(document: Mapping[str, Any], show: Show) -> str:
     asked = {each["item"] for each in document["checklist"]}
     rest = [[_(text), "", "", "", ""] for item, text in ITEMS.items() if item not in asked and item != "other"]
     blank = [[_(ITEMS["other"]), "", "", "", ""]] * BLANK_ROWS
-    return table([*found, *rest, *blank], [_("what"), _("says"), _("found"), _("who"), _("when")], kind="asked")
+    head = [_("asked"), _("says"), _("what was found"), _("who"), _("when")]
+    return table([*found, *rest, *blank], head, kind="asked")

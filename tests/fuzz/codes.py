@@ -1,4 +1,4 @@
-"""Approvals by telephone: files of promises, declarations with codes, and what a site noted of the codes it heard."""
+"""Approvals by telephone: files of promises, declarations with codes, what a site noted of codes and of decisions."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import msgspec
 from jbackupd.codec.dictated import check_digit
 from jbackupd.codec.signing import SIGNATURE_BYTES
 from jbackupd.continuity.codes import Heard, _fold
+from jbackupd.continuity.decision import decode_entry
 from jbackupd.format.declaration import (
     Declaration,
     Statement,
@@ -34,6 +35,8 @@ def examples() -> Iterator[tuple[str, bytes]]:
     yield "promises", encode_book(promises)
     approval = approve_by_code(promises[0], _CODE + check_digit(_CODE))
     yield "declaration-code", encode_declaration(declare(_STATEMENT).with_approval(approval))
+    yield "decision", msgspec.msgpack.encode((1, 1_700_000_000_000_000, "saga", "森", "power", "lost", "停電", ""))
+    yield "decision", msgspec.msgpack.encode((4, 1_700_000_000_000_000, "saga", "", "", "", "", "3f2a91c0"))
     yield "heard-code", msgspec.msgpack.encode((1, 1_700_000_000_000_000, b"", ""))
     yield "heard-code", msgspec.msgpack.encode((2, 1_700_000_000_000_000, promises[0].id, "3f2a91c0"))
 
@@ -74,4 +77,5 @@ CODES = (
     Kind("promises", decode_book, DAMAGE, lambda book: decode_book(encode_book(book)), _first_promise, _book_with),
     Kind("declaration-code", decode_declaration, DAMAGE, _again, _approvals, _declared_with),
     Kind("heard-code", _heard, DAMAGE),
+    Kind("decision", decode_entry, DAMAGE, lambda entry: decode_entry(msgspec.msgpack.encode(entry))),
 )
