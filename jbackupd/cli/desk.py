@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jbackupd.cli.deposits import adopt, deposits, erase_deposits
+from jbackupd.cli.deskaccounts import BY_HAND as ACCOUNTS
+from jbackupd.cli.deskaccounts import account, accounts_of
 from jbackupd.cli.journal import BY_HAND, journal
 from jbackupd.cli.output import Frame, pass_frame
-from jbackupd.model.errors import DamageError, NotFoundError, RefusedError, UsageError
+from jbackupd.model.errors import DamageError, NotFoundError, UsageError
 from jbackupd.model.ids import TenantId, is_word
 from jbackupd.model.texts import _, counted, language
 
 if TYPE_CHECKING:
-    from jbackupd.desk.accounts import Accounts
     from jbackupd.desk.app import DeskSettings
     from jbackupd.storage.chain import ChainReport, Entry
     from jbackupd.storage.files import PosixFiles
 
 DATA = "desk/residents.sqlite"
-ACCOUNTS = "desk/accounts.json"
 
 
 @click.group(help=_("The minimal service: look-up of residents. A recovery plan does all this by itself."))
@@ -32,6 +32,7 @@ def desk() -> None:
 
 
 desk.add_command(journal)
+desk.add_command(account)
 for _command in (deposits, adopt, erase_deposits):
     journal.add_command(_command)
 
@@ -103,7 +104,9 @@ def serve(
     from jbackupd.desk.app import DeskSettings
     from jbackupd.desk.audit import audit_folder, open_audit
     from jbackupd.desk.gaiji import load_font
+    from jbackupd.desk.keeper import FileKeeper
     from jbackupd.model.clock import SystemClock
+    from jbackupd.service.deskaccess import provider_of, roles_of
     from jbackupd.service.intake import Books
     from jbackupd.service.intakeplaces import Place
     from jbackupd.service.lock import state_lock
@@ -112,8 +115,7 @@ def serve(
 
     settings = frame.settings()
     files = PosixFiles(settings.site.state)
-    accounts = _accounts(frame)
-    if not accounts:
+    if not accounts_of(frame):
         raise NotFoundError("the desk has no account yet", "make one with 'jbackupd desk account add NAME'")
     owner = _owner(frame, tenant)
     clock = SystemClock()
@@ -123,7 +125,8 @@ def serve(
     with state_lock(os.path.join(settings.site.state, Place(owner, False, BY_HAND).folder)):
         audit = open_audit(files, audit_folder(owner), clock)
         desk_settings = DeskSettings(
-            os.path.join(settings.site.state, DATA), audit, accounts, town, settings.language or language(),
+            os.path.join(settings.site.state, DATA), audit, FileKeeper(files, ACCOUNTS), town,
+            settings.language or language(), roles=roles_of(settings), provider=provider_of(settings, owner),
             secure=certificate is not None, clock=clock, font=load_font(font) if font else None,
             book=Books(files, lambda: site_key, clock).of(owner, BY_HAND, town, audit),
         )
@@ -165,84 +168,6 @@ async def _serve(frame: Frame, settings: DeskSettings, certificate: str | None, 
         await stop.wait()
     finally:
         await server.stop()
-
-
-@desk.group("account", help=_("Who may sign in at the desk."))
-def account() -> None:
-    """Hold the commands of accounts."""
-
-
-@account.command("add", help=_("Make an account; its password is shown once."))
-@click.argument("name")
-@pass_frame
-def add(frame: Frame, name: str) -> None:
-    """Make an account with a generated password; exit code 5 if there is one of this name."""
-    accounts = _accounts(frame)
-    if name in accounts.names:
-        # A second clerk of one name would lock the first one out, and nobody would be told.
-        raise RefusedError(
-            "the desk has an account {name!r} already",
-            "choose another name; 'jbackupd desk account reset' gives this one a new password", name=name,
-        )
-    _give_password(frame, accounts, name)
-
-
-@account.command("reset", help=_("Give an account a new password; it is shown once, the old one is no longer taken."))
-@click.argument("name")
-@pass_frame
-def reset(frame: Frame, name: str) -> None:
-    """Draw an account's password anew."""
-    accounts = _accounts(frame)
-    _check_known(accounts, name)
-    _give_password(frame, accounts, name)
-    frame.say(_("a desk that is open takes the old password until it is started again"))
-
-
-def _accounts(frame: Frame) -> Accounts:
-    from jbackupd.desk.accounts import load_accounts
-    from jbackupd.storage.files import PosixFiles
-
-    return load_accounts(PosixFiles(frame.settings().site.state), ACCOUNTS)
-
-
-def _check_known(accounts: Accounts, name: str) -> None:
-    if name not in accounts.names:
-        raise NotFoundError("the desk has no account {name!r}", "jbackupd desk account list shows them", name=name)
-
-
-def _give_password(frame: Frame, accounts: Accounts, name: str) -> None:
-    from jbackupd.desk.accounts import Account, generate_password, save_accounts
-    from jbackupd.storage.files import PosixFiles
-
-    password = generate_password()
-    accounts = accounts.with_account(Account.make(name, password))
-    files = PosixFiles(frame.settings().site.state)
-    files.make_folder("desk")
-    save_accounts(files, ACCOUNTS, accounts)
-    frame.emit({"account": name, "password": password}, lambda: click.echo(
-        _("account {name}, password {password}").format(name=name, password=password)
-    ))
-
-
-@account.command("remove", help=_("Remove an account; whoever is signed in stays so until the desk is started again."))
-@click.argument("name")
-@pass_frame
-def remove(frame: Frame, name: str) -> None:
-    """Remove an account."""
-    from jbackupd.desk.accounts import save_accounts
-    from jbackupd.storage.files import PosixFiles
-
-    accounts = _accounts(frame)
-    _check_known(accounts, name)
-    save_accounts(PosixFiles(frame.settings().site.state), ACCOUNTS, accounts.without(name))
-
-
-@account.command("list", help=_("List the accounts."))
-@pass_frame
-def list_accounts(frame: Frame) -> None:
-    """List the accounts' names."""
-    names = _accounts(frame).names
-    frame.emit({"accounts": names}, lambda: click.echo("\n".join(names)))
 
 
 @click.group(help=_("The record of every look-up at the desk."))
@@ -292,13 +217,23 @@ def _show_report(report: ChainReport) -> None:
 @click.option("--tenant", metavar="TENANT", help=_("whose log; may be left out where there is one"))
 @click.option("--words", metavar="TEXT", help=_("only searches for exactly this; needs the key beside the log"))
 @click.option("--number", metavar="NUMBER", help=_("only views of the resident with this number; needs the key"))
+@click.option("--who", metavar="ACCOUNT", help=_("only what this account did"))
+@click.option("--purpose", metavar="PURPOSE", help=_("only for this: safety, certificate, shelter, inquiry or other"))
 @pass_frame
-def show(frame: Frame, file: str | None, tenant: str | None, words: str | None, number: str | None) -> None:
+def show(
+    frame: Frame, file: str | None, tenant: str | None, words: str | None, number: str | None, who: str | None,
+    purpose: str | None,
+) -> None:
     """Show entries of a log."""
     from jbackupd.desk.audit import KEY_NAME, person_digest, search_digest
+    from jbackupd.desk.purposes import Purpose
     from jbackupd.desk.query import understand
     from jbackupd.storage.chain import read_chain
 
+    if purpose is not None and purpose not in {one.value for one in Purpose}:
+        raise UsageError("{text!r} is no purpose", "there are: {purposes}", text=purpose, purposes=", ".join(
+            one.value for one in Purpose
+        ))
     files, path = _chain(frame, file, tenant)
     wanted = set()
     if words is not None or number is not None:
@@ -307,7 +242,9 @@ def show(frame: Frame, file: str | None, tenant: str | None, words: str | None, 
         wanted |= {person_digest(key, number)} if number is not None else set()
     entries = (
         entry for entry in read_chain(files, path)
-        if not wanted or {entry.fields.get("words"), entry.fields.get("person")} & wanted
+        if (not wanted or {entry.fields.get("words"), entry.fields.get("person")} & wanted)
+        and (who is None or entry.fields.get("who") == who)
+        and (purpose is None or entry.fields.get("purpose") == purpose)
     )
     if frame.json:
         frame.emit({"entries": [_entry_document(entry) for entry in entries]}, lambda: None)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 
+from jbackupd.desk.account_pages import AccountPages
 from jbackupd.desk.intake_forms import IntakeForms
 from jbackupd.desk.intake_pages import IntakePages
 from jbackupd.desk.lookup_pages import RESULTS_MAX, LookUpPages
+from jbackupd.desk.oidc_pages import ProviderPages
 from jbackupd.desk.own_pages import OwnPages
+from jbackupd.desk.record_pages import RecordPages
 from jbackupd.desk.sign_in_pages import SignInPages
 from jbackupd.desk.web import SESSION_COOKIE, DeskSettings, Web, no_audit
 from jbackupd.model.errors import JbackupdError
@@ -34,6 +37,9 @@ def create_app(settings: DeskSettings) -> Starlette:
         raise no_audit() from error
     sign_in = SignInPages(web)
     routes = [*sign_in.routes(), *OwnPages(web).routes(), *LookUpPages(web).routes()]
+    routes += [*AccountPages(web).routes(), *RecordPages(web).routes()]
+    if settings.provider is not None:
+        routes += ProviderPages(web, settings.provider).routes()
     if settings.book is not None:
         pages = IntakePages(web, settings.book)
         routes += [*pages.routes(), *IntakeForms(web, settings.book, pages).routes()]

@@ -104,9 +104,13 @@ class DeskAudit:
             "accounts": [_account_said(account) for account in accounts][:_ACCOUNTS_SAID_MAX],
         })
 
-    def signed_in(self, clerk: Clerk, *, role: str) -> None:
-        """Record a sign-in."""
-        self.chain.append({"what": "sign-in", **clerk.said(), "role": role})
+    def signed_in(self, clerk: Clerk, *, role: str, **said: str) -> None:
+        """Record a sign-in.
+
+        Args:
+            said: person and issuer, where a provider vouched.
+        """
+        self.chain.append({"what": "sign-in", **clerk.said(), "role": role, **said})
 
     def chose_purpose(self, clerk: Clerk) -> None:
         """Record that what follows is done for another purpose."""

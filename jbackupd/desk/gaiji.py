@@ -10,6 +10,7 @@ import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from markupsafe import Markup, escape
 
@@ -24,6 +25,7 @@ STYLE = (
 FONT_BYTES_MAX = 64 << 20
 """The whole 文字情報基盤 (60,000 characters) has 25 MB."""
 _CHARACTERS_MAX = 200_000
+_SUBTABLES_MAX = 64
 _KINDS = {b"\0\1\0\0": "font/ttf", b"true": "font/ttf", b"OTTO": "font/otf"}
 _PRIVATE = "\ue000-\uf8ff\U000f0000-\U000ffffd\U00100000-\U0010fffd"
 _SELECTORS = "\ufe00-\ufe0f\U000e0100-\U000e01ef"
@@ -35,7 +37,7 @@ class Font:
     """A font file and what it has shapes for.
 
     Attributes:
-        characters: Code points; those beyond a limit are not counted.
+        characters: Code points; those of a table beyond a limit are not counted.
         variations: Pairs of a code point and a variation selector.
     """
 
@@ -80,18 +82,19 @@ def parse_font(data: bytes) -> Font:
     begin, length = places.get(b"cmap", (0, 0))
     cmap = data[begin : begin + length]
     (count,) = struct.unpack_from(">H", cmap, 2)
+    if count > _SUBTABLES_MAX:
+        raise ValueError("too many subtables")
     characters: set[int] = set()
     variations: set[tuple[int, int]] = set()
     for number in range(count):
         (offset,) = struct.unpack_from(">I", cmap, 8 + 8 * number)
         (form,) = struct.unpack_from(">H", cmap, offset)
+        table = cmap[offset:]
+        # A damaged count may name billions: each subtable is read only so far.
         if form == 14:
-            variations.update(_variations(cmap[offset:]))
+            variations.update(islice(_variations(table), _CHARACTERS_MAX))
         elif form in (4, 12):
-            for code in _segments(cmap[offset:]) if form == 4 else _groups(cmap[offset:]):
-                if len(characters) >= _CHARACTERS_MAX:
-                    break
-                characters.add(code)
+            characters.update(islice(_segments(table) if form == 4 else _groups(table), _CHARACTERS_MAX))
     return Font(data, kind, frozenset(characters), frozenset(variations))
 
 

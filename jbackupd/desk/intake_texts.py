@@ -27,8 +27,10 @@ def value_text(value: str, field: FormField) -> str:
     return day_text(value) if field.type is FieldType.DAY else value
 
 
-def day_text(text: str) -> str:
-    """Return a day in both calendars; anything else as it is."""
+def day_text(text: str | date) -> str:
+    """Return a day in both calendars; a text that is none as it is."""
+    if isinstance(text, date):
+        return show_day(text)
     try:
         return show_day(date.fromisoformat(text))
     except ValueError:

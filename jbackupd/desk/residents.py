@@ -96,20 +96,18 @@ class Found:
 class Residents:
     """The one reader of a desk database; may be used from several threads.
 
+    Args:
+        source: Path of the database, or its bytes: then nothing of it is ever on a disk.
+
     Raises:
         NotFoundError: There is no such file.
         DamageError: It is not a desk database of a known version.
     """
 
-    def __init__(self, path: str) -> None:
-        if not os.path.exists(path):
-            raise NotFoundError(
-                "unable to open the desk's data {path}: it does not exist", "load a resident extract first", path=path
-            )
-        self._path = path
+    def __init__(self, source: str | bytes) -> None:
+        self._path = source if isinstance(source, str) else ":memory:"
         self._lock = threading.Lock()
-        uri = f"file:{uri_path(path)}?mode=ro&immutable=1"
-        self._connection = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None)
+        self._connection = _opened(source) if isinstance(source, str) else _in_memory(source)
         self.facts = self._read_facts()
         self._lookup = Lookup(self._read_texts())
         self._answers: OrderedDict[Words, Answer] = OrderedDict()
@@ -206,6 +204,22 @@ class Residents:
             datetime.fromisoformat(flags) if flags else None, int(meta["rows"]),
             bool(meta["restrictions_unreadable"]),
         )
+
+
+def _opened(path: str) -> sqlite3.Connection:
+    if not os.path.exists(path):
+        raise NotFoundError(
+            "unable to open the desk's data {path}: it does not exist", "load a resident extract first", path=path
+        )
+    uri = f"file:{uri_path(path)}?mode=ro&immutable=1"
+    return sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None)
+
+
+def _in_memory(data: bytes) -> sqlite3.Connection:
+    connection = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
+    connection.deserialize(data)
+    connection.execute("pragma query_only = on")
+    return connection
 
 
 @contextlib.contextmanager

@@ -144,6 +144,7 @@ class SignInPages:
         response = self._web.page(
             request, "sign-in.html", None, status=429 if "wait_seconds" in values else 401 if values else 200,
             typed=account, token=self._forms.token(cookie), asked=asked,
+            provider=self._web.settings.provider.issuer.name if self._web.settings.provider else "",
             **{"wrong": False, "wait_seconds": 0, "standing": None, **values},
         )
         self._web.set_cookie(response, FORM_COOKIE, cookie)

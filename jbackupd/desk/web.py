@@ -17,6 +17,7 @@ from jbackupd.desk.gaiji import Font
 from jbackupd.desk.guard import SAFE_HEADERS, local_path
 from jbackupd.desk.intake import Book
 from jbackupd.desk.keeper import Change, Keeper, Note
+from jbackupd.desk.oidc import Provider
 from jbackupd.desk.pages import Frame, Pages
 from jbackupd.desk.residents import Residents
 from jbackupd.desk.roles import Right, Roles
@@ -37,10 +38,11 @@ class DeskSettings:
     """What a desk consists of.
 
     Attributes:
-        database: Path of the loaded residents.
+        database: Path of the loaded residents, or the database's bytes.
         audit: Where every look-up is recorded.
         accounts: Who may sign in: as they are, or kept so that they may change while the desk is open.
         roles: What they may do.
+        provider: A service that may vouch for others.
         title: The municipality's name.
         language: Language of the pages until a clerk chooses another.
         secure: Whether it is reached by https only, so that cookies never travel in clear.
@@ -48,7 +50,7 @@ class DeskSettings:
         book: Where receptions are written; without it the desk only looks residents up.
     """
 
-    database: str
+    database: str | bytes
     audit: DeskAudit
     accounts: Accounts | Keeper
     title: str
@@ -58,6 +60,7 @@ class DeskSettings:
     book: Book | None = None
     font: Font | None = None
     roles: Roles = field(default_factory=Roles)
+    provider: Provider | None = None
 
 
 class Web:
@@ -83,8 +86,8 @@ class Web:
         """Tell whether a session's account is still what it was at sign-in, and may be used today."""
         account = self.accounts.current.get(session.account)
         if session.role is not None:
-            # The provider vouched for this one; an account of the file with this name can only stop it.
-            return account is None or not account.stopped
+            # The provider vouched for this one; its name is no account's of the file.
+            return True
         if account is None or account.salt != session.stamp:
             return False
         return account.standing(self.today()) is Standing.ACTIVE

@@ -29,6 +29,7 @@ from jbackupd.service.bringers import Bringers
 from jbackupd.service.codeverbs import CodeVerbs
 from jbackupd.service.continuityverbs import ContinuityVerbs
 from jbackupd.service.control import Call, Handler
+from jbackupd.service.deskaccess import provider_of, roles_of
 from jbackupd.service.evidence import local_evidence
 from jbackupd.service.evidenceverbs import EvidenceVerbs
 from jbackupd.service.intake import Books
@@ -110,6 +111,7 @@ def alone(settings: Settings) -> Iterator[Alone]:
                 files=site.files, store=store_of(site.files, tenant), verifiers=site.verifiers, clock=clock,
                 others=_Unasked(site), bringers=bringers, audit=functools.partial(audit_logs.of, tenant),
                 language=settings.language or language(), books=books,
+                roles=roles_of(settings), provider=functools.partial(provider_of, settings, tenant),
             )
 
         decisions = Decisions(site.files, clock)

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 from starlette.applications import Starlette
 
-from jbackupd.desk.accounts import Account, Accounts, generate_password, load_accounts, save_accounts
+from jbackupd.desk.accounts import Account, Accounts, Grant, generate_password, save_accounts
 from jbackupd.desk.app import DeskSettings, create_app
 from jbackupd.desk.audit import DeskAudit
 from jbackupd.desk.database import is_current
@@ -22,9 +22,11 @@ from jbackupd.desk.extract import load_extract
 from jbackupd.desk.fields import ColumnMap
 from jbackupd.desk.gaiji import load_font
 from jbackupd.desk.intake import Book
+from jbackupd.desk.keeper import FileKeeper
 from jbackupd.desk.probe import probe_desk
 from jbackupd.desk.residents import Residents
 from jbackupd.desk.restrictions import Restrictions, moment_of_table, no_table, read_restrictions
+from jbackupd.desk.roles import LOOK_UP, ROLE_BEFORE_ROLES
 from jbackupd.desk.server import DeskServer
 from jbackupd.model.errors import JbackupdError, NotFoundError
 from jbackupd.model.ids import TenantId
@@ -35,6 +37,7 @@ from jbackupd.storage.beneath import Beneath
 from jbackupd.storage.durable import write_durably
 
 CHECK_ACCOUNT = "jbackupd-check"
+_CHECKS_LOOK = Grant(LOOK_UP.name, "jbackupd")
 CLERKS_FILE = "first-sign-in.txt"
 PROBE_SECONDS = 15.0
 
@@ -157,13 +160,15 @@ class Counter:
         self._premises.files.make_folder(folder)
         database = posixpath.join(self._premises.files.root, folder, "residents.db")
         self._load(step, restored, database)
-        accounts, passwords_file = self._accounts(step, folder)
+        accounts_file, passwords_file = self._accounts(step, folder)
         check_password = secrets.token_urlsafe(24)
         audit = self._premises.audit()
         book = self._book(step, audit)
         app = create_app(DeskSettings(
             database=database, audit=audit, book=book,
-            accounts=accounts.with_account(Account.make(CHECK_ACCOUNT, check_password)), title=step.title,
+            accounts=FileKeeper(
+                self._premises.files, accounts_file, beside=[Account.make(CHECK_ACCOUNT, check_password, _CHECKS_LOOK)],
+            ), roles=self._premises.roles, provider=self._premises.provider(), title=step.title,
             language=self._premises.language, secure=step.certificate is not None, clock=self._premises.clock,
             font=load_font(step.font) if step.font else None,
         ))
@@ -188,16 +193,20 @@ class Counter:
                 restrictions=_restrictions(step, restored, os.fstat(extract.fileno()).st_mtime),
             )
 
-    def _accounts(self, step: DeskStep, folder: str) -> tuple[Accounts, str]:
-        """Return the clerks' accounts, drawn once; their first passwords lie in a file for the officer to hand out."""
+    def _accounts(self, step: DeskStep, folder: str) -> tuple[str, str]:
+        """Return the file of the clerks' accounts, drawn once; the officer hands out the passwords of another file."""
         files = self._premises.files
+        for role in step.roles.values():
+            self._premises.roles.get(role)
         path, passwords = posixpath.join(folder, "accounts.json"), posixpath.join(folder, CLERKS_FILE)
         if not files.exists(path):
             drawn = {name: generate_password() for name in step.accounts}
             text = "".join(f"{name}\t{password}\n" for name, password in drawn.items())
             write_durably(files, passwords, text.encode(), temporary=passwords + ".new")
-            save_accounts(files, path, Accounts(Account.make(name, drawn[name]) for name in drawn))
-        return load_accounts(files, path), posixpath.join(files.root, passwords)
+            save_accounts(files, path, Accounts(
+                Account.make(name, drawn[name], Grant(step.roles.get(name, ROLE_BEFORE_ROLES))) for name in drawn
+            ))
+        return path, posixpath.join(files.root, passwords)
 
 
 def _opened(folder: str, path: str) -> BinaryIO:

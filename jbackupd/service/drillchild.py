@@ -34,6 +34,7 @@ from jbackupd.model.errors import JbackupdError, PeerError
 from jbackupd.model.ids import DatasetId, SiteId, TenantId
 from jbackupd.service.auditlogs import AuditLogs
 from jbackupd.service.bringers import Bringers
+from jbackupd.service.deskaccess import roles_of
 from jbackupd.service.log import Log
 from jbackupd.service.premises import Premises
 from jbackupd.service.recovering import Recoveries
@@ -128,6 +129,7 @@ async def rehearse(order: Order) -> dict[str, Any]:
             files=files, store=store_of(real, tenant), verifiers=verifiers, clock=clock, others=NoOthers(),
             bringers=bringers,
             audit=lambda: audits.of(tenant), language=settings.language or "ja",
+            roles=roles_of(settings),
         )
 
     epochs = Epochs(files, settings.site.id, officers=dict, needed=lambda: 1)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from jbackupd.codec.signing import SiteVerifier
 from jbackupd.desk.audit import DeskAudit
+from jbackupd.desk.oidc import Provider
+from jbackupd.desk.roles import Roles
 from jbackupd.engine.bring import Place
 from jbackupd.engine.survey import Survey
 from jbackupd.model.clock import Clock
@@ -60,6 +62,8 @@ class Premises:
         bringers: Of this process: what points are read from elsewhere with.
         audit: Opens the tenant's one audit log, which all its desks share; blocks.
         language: Of the desk's pages until a clerk chooses.
+        roles: What accounts of desks may do.
+        provider: The municipality's sign-in service, as a desk is opened; without one only accounts sign in.
         books: Where desks write receptions; without them desks only look residents up.
     """
 
@@ -72,3 +76,5 @@ class Premises:
     audit: Callable[[], DeskAudit]
     language: str
     books: Books | None = None
+    roles: Roles = field(default_factory=Roles)
+    provider: Callable[[], Provider | None] = lambda: None

@@ -26,6 +26,7 @@ from jbackupd.service.codeverbs import CodeVerbs
 from jbackupd.service.continuityverbs import ContinuityVerbs
 from jbackupd.service.control import Control
 from jbackupd.service.depositing import Depositing
+from jbackupd.service.deskaccess import provider_of, roles_of
 from jbackupd.service.drillrecords import read_records
 from jbackupd.service.elsewhere import Elsewhere
 from jbackupd.service.evidence import Evidence
@@ -175,6 +176,7 @@ class Succession:
             clock=self._clock, others=self._elsewhere, bringers=self._bringers,
             audit=functools.partial(self.audit_logs.of, tenant),
             language=self._live.settings.language or language(), books=self._books,
+            roles=roles_of(self._live.settings), provider=functools.partial(provider_of, self._live.settings, tenant),
         )
 
     def _tell_of_broken(self, folder: str, error: JbackupdError) -> None:

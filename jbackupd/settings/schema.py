@@ -7,6 +7,7 @@ rates bytes per second, paths absolute. Load them with `jbackupd.settings.load.l
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from datetime import timedelta, timezone, tzinfo
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
@@ -319,10 +320,47 @@ class Approval(Table):
     )
 
 
+DeskRight = Literal["look-up", "print", "list", "take-in", "issue", "reveal", "supervise"]
+
+
+def _issuer(value: str) -> str:
+    """Accept https, and http on this machine alone: whoever listens on the way could sign in as anybody."""
+    if not re.fullmatch(r"https://[^\s?#@]+|http://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?(/[^\s?#]*)?", value):
+        raise WrongError("must be an https address without a question mark")
+    return value
+
+
+class DeskProvider(Table):
+    """[[desk.oidc]]: a municipality's own sign-in service (OpenID Connect) at its desks."""
+
+    tenant: TenantName = Field(description="Whose desks")
+    issuer: Annotated[str, AfterValidator(_issuer)] = Field(description="Its https address, as it names itself")
+    client_id: Annotated[str, Field(min_length=1)] = Field(description="The desk's name there")
+    secret_file: FilePath = Field(description="File with the desk's secret there, mode 0600")
+    url: Annotated[str, AfterValidator(_issuer)] = Field(
+        description="The desk's address in browsers; registered there with /sign-in/provider/back behind it"
+    )
+    name: Annotated[str, Field(min_length=1)] = Field(default="OpenID", description="What the button says")
+    claim: Annotated[str, Field(min_length=1)] = Field(
+        default="preferred_username", description="The claim that names the account"
+    )
+    groups_claim: Annotated[str, Field(min_length=1)] = Field(default="groups", description="The claim of the groups")
+    roles: Annotated[dict[str, str], Field(min_length=1)] = Field(
+        description="The role of each group; the first that fits counts, without one nobody is let in"
+    )
+    ca_file: FilePath | None = Field(
+        default=None, description="Whose certificates are trusted; default: those that this machine trusts"
+    )
+
+
 class Desk(Table):
     """[desk]: the minimal service after a recovery."""
 
     listen: At = Field(default=Address("127.0.0.1", 7480), description="Where the desk's page is served")
+    roles: dict[str, Many[DeskRight]] = Field(
+        default_factory=dict, description="Roles of accounts and their rights, beside the built-in ones or instead"
+    )
+    oidc: Many[DeskProvider] = Field(default=(), description="Sign-in services of municipalities")
 
 
 class Metrics(Table):

@@ -173,6 +173,9 @@ class DeskStep(AnyStep):
     certificate: WholePath | None = Field(default=None, description="PEM certificate chain, for https")
     private_key: WholePath | None = Field(default=None, description="PEM key, for https")
     accounts: Annotated[Many[OfficerName], Field(min_length=1)] = Field(description="Clerks; passwords are drawn")
+    roles: dict[OfficerName, Text] = Field(
+        default_factory=dict, description="The role of an account; one that is not named has `issue`"
+    )
 
 
 class CheckStep(AnyStep):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import re
 import threading
@@ -184,6 +185,15 @@ class AuditChain:
         self._unsure = b""
         self._known = known
         return entries
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield all entries in order, those that are durable now; blocks.
+
+        Raises:
+            DamageError: A line is broken; everything before it has been yielded.
+        """
+        durable = self.head.entries
+        return itertools.islice(read_chain(self._files, self._path), durable) if durable else iter(())
 
     def close(self) -> None:
         """Let go of the file; the next entry opens it again."""

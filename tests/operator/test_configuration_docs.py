@@ -63,7 +63,7 @@ def test_the_example_with_everything_switched_on_can_be_used_and_shows_the_defau
     for name in ("schedule", "tier", "rpo"):
         assert getattr(settings.datasets[0], name) == getattr(bare.datasets[0], name)
     assert settings.tenants[0].history_days == bare.tenants[0].history_days
-    assert (settings.desk, settings.log) == (bare.desk, bare.log)
+    assert (settings.desk.listen, settings.log) == (bare.desk.listen, bare.log)
 
 
 def test_the_page_on_configuration_describes_every_key():

@@ -32,6 +32,7 @@ def sign_in(page):
     page.goto("/")
     page.get_by_label("利用者名").fill(ACCOUNT)
     page.get_by_label("パスワード").fill(PASSWORD)
+    page.get_by_label("問合せ").check()
     page.get_by_role("button", name="サインイン").click()
 
 

@@ -56,6 +56,15 @@ def test_what_is_no_font_is_refused(tmp_path):
         load_font(str(tmp_path / "none"))
 
 
+@pytest.mark.timeout(20)
+def test_counts_that_a_damaged_table_promises_are_not_believed():
+    endless = bytearray(SEQUENCES)
+    endless[21] = 0xFF
+    assert len(parse_font(font(bytes(endless))).variations) <= 2
+    with pytest.raises(ValueError, match="subtables"):
+        parse_font(font(*[PRIVATE] * 65))
+
+
 @given(st.data())
 @settings(deadline=None, max_examples=50)
 def test_a_damaged_font_is_refused_or_read(data):
