@@ -14,6 +14,7 @@ from jbackupd.cli.output import Frame, show_time
 from jbackupd.cli.running import running
 from jbackupd.model.errors import ConfigError, NotFoundError, StorageError, UsageError
 from jbackupd.model.texts import _
+from jbackupd.model.units import show_duration
 
 if TYPE_CHECKING:
     from jbackupd.format.declaration import Declaration
@@ -71,6 +72,16 @@ def say_force(frame: Frame, answer: dict[str, Any]) -> None:
         ))
     else:
         frame.say(_("The declaration is not in force yet: {reason}").format(reason=answer["missing"]))
+        say_wait(frame, answer)
+
+
+def say_wait(frame: Frame, declaration: dict[str, Any]) -> None:
+    """Say how long a declaration still waits, whoever approves it."""
+    if declaration["waits_until"] is not None:
+        frame.say(_("It may come into force in {left}, at {time}; then: jbackupd site proceed {id}").format(
+            left=show_duration(declaration["waits_seconds"]), time=when(frame, declaration["waits_until"]),
+            id=declaration["id"],
+        ))
 
 
 def zone(frame: Frame) -> tzinfo:

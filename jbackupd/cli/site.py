@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jbackupd.cli.codes import approve_by_telephone, make_codes, site_codes
+from jbackupd.cli.deciding import BY, login
 from jbackupd.cli.declarations import (
     ask,
     declaration_line,
@@ -20,6 +21,7 @@ from jbackupd.cli.declarations import (
     read_declaration,
     read_file,
     say_force,
+    say_wait,
     submit,
     when,
     write_new,
@@ -98,6 +100,8 @@ def _show_status(frame: Frame, answer: dict[str, Any]) -> None:
     ):
         for declaration in answer[key]:
             click.echo(f"{title}: " + declaration_line(frame, declaration))
+            if key == "pending":
+                say_wait(frame, declaration)
     for tenant, facts in answer["returning"].items():
         template = _("{tenant}: all that the other sites have is here; points are taken again") if facts["done"] else _(
             "{tenant}: this site has returned and fetches what the others have: {size} so far; no point is taken yet"
@@ -148,6 +152,21 @@ def withdraw(frame: Frame, declaration: str, local: bool) -> None:
     """Withdraw a pending declaration at this site; copies that were carried elsewhere can still be handed in."""
     answer = ask(frame, "site.withdraw", local=local, id=declaration)
     frame.emit(answer, lambda: click.echo(declaration_line(frame, answer)))
+
+
+@site.command(help=_("Bring a declaration that has its approvals into force, after the waiting time."))
+@click.argument("declaration", metavar="ID")
+@click.option("--without-waiting", is_flag=True, help=_("at once: every officer must have approved it"))
+@BY
+@click.option("--local", is_flag=True, help=_("in this process; the daemon must not run"))
+@pass_frame
+def proceed(frame: Frame, declaration: str, without_waiting: bool, by: str, local: bool) -> None:
+    """Proceed with a declaration; exit code 75 while it waits."""
+    answer = ask(
+        frame, "site.proceed", local=local, id=declaration, without_waiting=without_waiting, by=by or login()
+    )
+    frame.emit(answer, lambda: click.echo(declaration_line(frame, answer)))
+    say_force(frame, answer)
 
 
 @site.command(help=_("Approve a declaration as an officer."))

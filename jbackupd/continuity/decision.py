@@ -56,6 +56,7 @@ class What(IntEnum):
     IN_FORCE = 4
     WITHDRAWN = 5
     CLOSED = 6
+    HURRIED = 7
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -159,6 +160,10 @@ class Decisions:
     def in_force(self, declaration: Declaration) -> None:
         """Note that a declaration is in force, here or as was heard; once."""
         self._append(What.IN_FORCE, declaration.statement.lost, declaration=declaration.id, once=True)
+
+    def hurried(self, declaration: Declaration, by: str) -> None:
+        """Note that somebody let a declaration count without waiting."""
+        self._append(What.HURRIED, declaration.statement.lost, by=by, declaration=declaration.id)
 
     def withdrawn(self, declaration: Declaration) -> None:
         """Note that a declaration was taken back."""

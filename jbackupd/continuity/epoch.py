@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 from jbackupd.codec.signing import SiteSigner, SiteVerifier
 from jbackupd.continuity.authority import FIRST_EPOCH, Lineage, Verdict, judge, taken
+from jbackupd.continuity.waiting import Wait, check_all_approved
 from jbackupd.format.declaration import (
     Declaration,
     check_approvals,
@@ -52,6 +53,8 @@ class Epochs:
         self._signer = signer
         self.heard: Callable[[Declaration], None] = lambda _declaration: None
         """Told of each declaration that is new here, in whichever thread it came."""
+        self.waits: Callable[[Declaration], Wait | None] = lambda _declaration: None
+        """How long this site must still wait before a declaration lets it act."""
         self._lock = threading.Lock()
         files.make_folder(_FOLDER)
         self._files = files
@@ -150,13 +153,17 @@ class Epochs:
             )
         return declaration
 
-    def learn(self, declaration: bytes) -> None:
+    def learn(self, declaration: bytes, *, without_waiting: bool = False) -> None:
         """Check a declaration and keep it; it is durable when this returns. Harmless twice.
+
+        Args:
+            without_waiting: People want it now. It takes the approval of every officer who is known here.
 
         Raises:
             FormatError: It is malformed.
             ApprovalError: An approval or release is false.
-            RefusedError: It has too few approvals, or is a hand-over or return that the acting site has not released.
+            RefusedError: It has too few approvals, is a hand-over or return that the acting site has not released, or
+                would let this site act before its waiting time is over.
             ChainError: Another declaration with the same or a higher epoch is known for that site. One with the same
                 is kept: nobody acts here for that site until a higher one says who does.
         """
@@ -172,12 +179,28 @@ class Epochs:
                 known, decoded, released=self._is_released(known, decoded),
                 acting_lost=known.acting != home and self.loss_of(known.acting) is not None,
             )
+            if verdict is Verdict.TAKE:
+                self._check_waited(decoded, without_waiting=without_waiting)
             if verdict in (Verdict.TAKE, Verdict.CONFLICT):
                 journal, self._journal = self._journal, None
                 journal.append(declaration)
                 self._lineages[home], self._journal = taken(known, decoded, verdict), journal
                 self.heard(decoded)
         _refuse(known, decoded, verdict)
+
+    def _check_waited(self, declaration: Declaration, *, without_waiting: bool) -> None:
+        wait = self.waits(declaration)
+        if wait is None:
+            return
+        if without_waiting:
+            check_all_approved(declaration, self._officers().keys())
+            return
+        raise RefusedError(
+            "the declaration {id} has its approvals and waits until {until}: last contact with {site} at {since}",
+            "look at the evidence again, then 'jbackupd site proceed {id}'", id=declaration.id,
+            until=wait.until.isoformat(timespec="seconds"), site=declaration.statement.lost,
+            since=wait.since.isoformat(timespec="seconds"),
+        )
 
     def _is_released(self, known: Lineage, given: Declaration) -> bool:
         if known.acting == self.site:

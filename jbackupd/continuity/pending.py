@@ -132,8 +132,13 @@ class PendingDeclarations:
         self._remove(found)
         return found
 
-    def submit(self, given: Declaration) -> tuple[Declaration, RefusedError | None]:
+    def submit(
+        self, given: Declaration, *, without_waiting: bool = False
+    ) -> tuple[Declaration, RefusedError | None]:
         """Add a declaration's approvals to what is here; bring it into force if they are enough.
+
+        Args:
+            without_waiting: See `Epochs.learn`.
 
         Returns:
             The declaration with all approvals so far, and what is still missing; None if it is in force now.
@@ -148,7 +153,7 @@ class PendingDeclarations:
         for approval in given.approvals:
             merged = merged.with_approval(approval)
         try:
-            self._epochs.learn(encode_declaration(merged))
+            self._epochs.learn(encode_declaration(merged), without_waiting=without_waiting)
         except RefusedError as missing:
             if missing.code != RefusedError.code:
                 raise

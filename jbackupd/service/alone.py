@@ -11,6 +11,7 @@ import contextlib
 import functools
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, TypeVar
 
 import msgspec
@@ -18,15 +19,18 @@ import msgspec
 from jbackupd.continuity.codes import Codes
 from jbackupd.continuity.decision import Decisions
 from jbackupd.continuity.pending import PendingDeclarations
+from jbackupd.continuity.waiting import Wait, wait_of
 from jbackupd.engine.bring import Place
 from jbackupd.engine.survey import Sighting, Survey
-from jbackupd.model.clock import SystemClock
+from jbackupd.format.declaration import Declaration
+from jbackupd.model.clock import Clock, SystemClock
 from jbackupd.model.errors import JbackupdError, PeerError, UsageError
 from jbackupd.model.ids import DatasetId, SiteId, TenantId
 from jbackupd.model.texts import language
 from jbackupd.service.auditlogs import AuditLogs
 from jbackupd.service.bringers import Bringers
 from jbackupd.service.codeverbs import CodeVerbs
+from jbackupd.service.contacts import last_contacts
 from jbackupd.service.continuityverbs import ContinuityVerbs
 from jbackupd.service.control import Call, Handler
 from jbackupd.service.deskaccess import provider_of, roles_of
@@ -116,6 +120,7 @@ def alone(settings: Settings) -> Iterator[Alone]:
 
         decisions = Decisions(site.files, clock)
         epochs.heard = decisions.in_force
+        epochs.waits = functools.partial(_waits, settings, last_contacts(site.files), clock)
         recoveries = Recoveries(
             site.files, epochs=epochs, clock=clock, premises_of=premises_of, defect=log.defect,
             decided=decisions.case_ended_by,
@@ -168,6 +173,16 @@ class _Unasked:
 
 def _not_asked(site: SiteId) -> PeerError:
     return PeerError("{site} was not asked: no daemon is running here", site=site)
+
+
+def _waits(
+    settings: Settings, contacts: Mapping[SiteId, datetime], clock: Clock, declaration: Declaration
+) -> Wait | None:
+    """Return how long this machine must still wait before a declaration lets it act."""
+    return wait_of(
+        declaration, settings.site.id, wait=settings.approval.wait,
+        last_contact=contacts.get(declaration.statement.lost), now=clock.now(),
+    )
 
 
 def _evidence(site: Site) -> dict[str, Any]:

@@ -40,7 +40,7 @@ class Contacts:
         self._news = news or News()
         self._clock = clock
         self._offload = offload
-        self._met = _load(files)
+        self._met = last_contacts(files)
         self._before: frozenset[SiteId] = frozenset()
         self._saved_at: datetime | None = None
 
@@ -69,7 +69,8 @@ class Contacts:
         return True
 
 
-def _load(files: Files) -> dict[SiteId, datetime]:
+def last_contacts(files: Files) -> dict[SiteId, datetime]:
+    """Return what was written down of the last contact with each site; for a machine without a daemon too."""
     if not files.exists(_PATH):
         return {}
     try:

@@ -7,6 +7,7 @@ import base64
 import binascii
 import contextlib
 from collections.abc import Awaitable, Callable, Collection
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -16,7 +17,14 @@ from jbackupd.continuity.epoch import Epochs
 from jbackupd.continuity.pending import PendingDeclarations
 from jbackupd.format.declaration import Declaration, decode_declaration, encode_declaration
 from jbackupd.model.clock import Clock
-from jbackupd.model.errors import NoSpaceError, NotFoundError, RefusedError, StorageError, UsageError
+from jbackupd.model.errors import (
+    NoSpaceError,
+    NotFoundError,
+    RefusedError,
+    StorageError,
+    TryLaterError,
+    UsageError,
+)
 from jbackupd.model.ids import SiteId
 from jbackupd.service.control import Body, Call, Handler, NoArguments
 from jbackupd.settings.suggest import nearest
@@ -37,6 +45,14 @@ class DeclarationArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
     """Which declaration."""
 
     id: str
+
+
+class ProceedArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which declaration, after its waiting time; or without waiting, and who wants that."""
+
+    id: str
+    by: str = ""
+    without_waiting: bool = False
 
 
 class SubmitArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -94,6 +110,7 @@ class ContinuityVerbs:
         control.register("site.declare", DeclareArguments, self.declare)
         control.register("site.declaration", DeclarationArguments, self.declaration)
         control.register("site.submit", SubmitArguments, self.submit)
+        control.register("site.proceed", ProceedArguments, self.proceed)
         control.register("site.withdraw", DeclarationArguments, self.withdraw)
 
     async def site_status(self, call: Call[NoArguments]) -> Body:
@@ -106,7 +123,7 @@ class ContinuityVerbs:
             "evidence": evidence["sites"],
             "held": evidence["held"],
             "declarations": [declaration_document(declaration) for declaration in in_force],
-            "pending": [declaration_document(declaration) for declaration in pending],
+            "pending": [{**declaration_document(each), **self._wait_document(each)} for each in pending],
             "conflicts": [declaration_document(declaration) for declaration in self._epochs.conflicts()],
             "returning": await asyncio.to_thread(self._returning),
         }
@@ -147,23 +164,48 @@ class ContinuityVerbs:
             raise UsageError("the declaration is not base64") from error
         return await self.bring(given)
 
-    async def bring(self, given: Declaration) -> Body:
-        """Hand in a declaration with its approvals; with enough of them it comes into force."""
+    async def proceed(self, call: Call[ProceedArguments]) -> Body:
+        """Bring a declaration that has its approvals into force, after the waiting time or without it."""
+        wanted = call.arguments
+        found = await asyncio.to_thread(self._pending.find, wanted.id)
+        by = wanted.by if wanted.without_waiting else None
+        answer = await self.bring(replace(found, approvals=()), hurried_by=by)
+        if not answer["in_force"]:
+            kind = TryLaterError if answer["waits_until"] and not wanted.without_waiting else RefusedError
+            raise kind("{reason}", "see 'jbackupd site status'", reason=answer["missing"])
+        return answer
+
+    async def bring(self, given: Declaration, *, hurried_by: str | None = None) -> Body:
+        """Hand in a declaration with its approvals; with enough of them it comes into force.
+
+        Args:
+            hurried_by: Who lets it count without waiting.
+        """
         async with self._stopping(given):
-            merged, missing = await asyncio.to_thread(self._submitted, given)
+            merged, missing = await asyncio.to_thread(self._submitted, given, hurried_by)
         if missing is None:
             await self._spread()
         return {
             **declaration_document(merged), "declaration": _base64(merged), "in_force": missing is None,
-            "missing": None if missing is None else str(missing),
+            "missing": None if missing is None else str(missing), **self._wait_document(merged),
         }
 
-    def _submitted(self, given: Declaration) -> tuple[Declaration, RefusedError | None]:
+    def _wait_document(self, declaration: Declaration) -> dict[str, Any]:
+        wait = self._epochs.waits(declaration)
+        left = 0.0 if wait is None else (wait.until - self._clock.now()).total_seconds()
+        return {
+            "waits_until": None if wait is None else wait.until.isoformat(timespec="seconds"),
+            "waits_seconds": max(0.0, round(left)),
+        }
+
+    def _submitted(self, given: Declaration, hurried_by: str | None) -> tuple[Declaration, RefusedError | None]:
         before = {approval.officer for approval in self._pending.approvals_of(given.id)}
-        merged, missing = self._pending.submit(given)
+        merged, missing = self._pending.submit(given, without_waiting=hurried_by is not None)
         # What counts is done; a disk that does not take the note as well takes nothing from it.
         with contextlib.suppress(StorageError, NoSpaceError):
             self._decisions.approved(merged, (each for each in merged.officers if each.officer not in before))
+            if hurried_by is not None and missing is None:
+                self._decisions.hurried(merged, hurried_by)
         return merged, missing
 
     async def withdraw(self, call: Call[DeclarationArguments]) -> Body:

@@ -13,6 +13,7 @@ from jbackupd.continuity.decision import Decisions
 from jbackupd.continuity.drill import learned_times
 from jbackupd.continuity.epoch import Epochs
 from jbackupd.continuity.pending import PendingDeclarations
+from jbackupd.continuity.waiting import Wait, wait_of
 from jbackupd.format.declaration import Declaration
 from jbackupd.model.clock import Clock
 from jbackupd.model.errors import JbackupdError
@@ -81,7 +82,7 @@ class Succession:
             line=self._elsewhere.line, changed=board.news.ring, offload=offload, log=log,
         )
         self._loop = asyncio.get_running_loop()
-        epochs.heard = self._heard
+        epochs.heard, epochs.waits = self._heard, self._waits
         evidence = Evidence(
             live, files, peers, self._decisions, known=self.evidence, line=self._elsewhere.line, clock=clock
         )
@@ -112,6 +113,13 @@ class Succession:
         except JbackupdError as error:
             self._log.error(_("unable to note when {id} came into force: {reason}"), id=declaration.id, reason=error)
         self._loop.call_soon_threadsafe(self._hear, declaration)
+
+    def _waits(self, declaration: Declaration) -> Wait | None:
+        """Return how long this site must still wait before a declaration lets it act; from any thread."""
+        return wait_of(
+            declaration, self._live.identity.site, wait=self._live.settings.approval.wait,
+            last_contact=self._peers.contacts.last(declaration.statement.lost), now=self._clock.now(),
+        )
 
     def _hear(self, declaration: Declaration) -> None:
         """Take note of what was declared, here or by a peer."""
