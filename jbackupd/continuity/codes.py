@@ -21,7 +21,7 @@ import msgspec
 from jbackupd.codec.dictated import parse_digits
 from jbackupd.codec.signing import SiteVerifier
 from jbackupd.format.declaration import Approval, Declaration, Statement, approve_by_code, fits
-from jbackupd.format.promise import SignedPromise, check_promise, decode_book, encode_book
+from jbackupd.format.promise import PROMISES_MAX, SignedPromise, check_promise, decode_book, encode_book
 from jbackupd.model.errors import ApprovalError, ChainError, FormatError, NotFoundError, RefusedError, TryLaterError
 from jbackupd.storage.durable import write_durably
 from jbackupd.storage.files import Files
@@ -85,6 +85,7 @@ class Codes:
             FormatError: The bytes are no promises.
             ApprovalError: They are of nobody known here, or do not fit the officer's card.
             ChainError: Newer ones of this officer are here already.
+            RefusedError: Pieces of a book are more than a book may hold.
         """
         given = decode_book(data)
         officer, made_at = given[0].promise.officer, given[0].promise.made_at
@@ -106,6 +107,11 @@ class Codes:
                     when=made_at.isoformat(timespec="minutes"),
                 )
             merged = {each.id: each for each in (*(kept if made_at == newest else ()), *given)}
+            if len(merged) > PROMISES_MAX:
+                raise RefusedError(
+                    "the codes of {officer} are more than {most}", "let the officer make new codes",
+                    officer=officer, most=PROMISES_MAX,
+                )
             ordered = tuple(sorted(merged.values(), key=lambda each: each.promise.number))
             path = _path(officer)
             write_durably(self._files, path, encode_book(ordered), temporary=path + ".new")

@@ -130,7 +130,8 @@ def alone(settings: Settings) -> Iterator[Alone]:
 
         async def evidence_of(about: SiteId) -> dict[str, Any]:
             local = await asyncio.to_thread(local_evidence, site.files, site.verifiers, decisions, about)
-            return {**local, "about": about, "by": settings.site.id, "at": clock.now(), **_evidence(site),
+            return {**local, "about": about, "by": settings.site.id,
+                    "at": clock.now().isoformat(timespec="seconds"), **_evidence(site),
                     "contacts": []}
 
         verbs = ContinuityVerbs(

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
+import blake3
 import msgspec
 
 from jbackupd.continuity.decision import Decisions
@@ -18,6 +19,7 @@ from jbackupd.continuity.pending import PendingDeclarations
 from jbackupd.format.declaration import Declaration, decode_declaration, encode_declaration
 from jbackupd.model.clock import Clock
 from jbackupd.model.errors import (
+    DamageError,
     NoSpaceError,
     NotFoundError,
     RefusedError,
@@ -151,6 +153,11 @@ class ContinuityVerbs:
         """Answer a pending declaration, for an officer to approve."""
         found = await asyncio.to_thread(self._pending.find, call.arguments.id)
         page = await asyncio.to_thread(self._pending.evidence, found.id)
+        if page is not None and blake3.blake3(page).digest() != found.statement.evidence:
+            raise DamageError(
+                "the evidence of the declaration {id} is not what was shown when it was begun",
+                "take it back with 'jbackupd site withdraw {id}', and declare it once more", id=found.id,
+            )
         return {
             **declaration_document(found), "evidence": None if page is None else msgspec.json.decode(page),
             "declaration": _base64(found),
