@@ -35,8 +35,6 @@ CODES_EACH = 2
 """One to use, one for when a declaration was withdrawn and begun again."""
 EPOCHS = "2-3"
 """A first loss, and then that of the site that took over."""
-PIECE = 32
-"""As many promises as one request carries: 110 KB."""
 
 
 @click.command("codes", help=_("Make codes with which an officer can approve by telephone, to print and lock away."))
@@ -112,6 +110,7 @@ def site_codes() -> None:
 @pass_frame
 def take(frame: Frame, file: str, local: bool) -> None:
     """Take an officer's promises, in as many pieces as requests need."""
+    from jbackupd.continuity.codes import PIECE
     from jbackupd.format.promise import decode_book, encode_book
 
     promises = decode_book(read_file(file))

@@ -31,6 +31,8 @@ FOLDER = "site/codes"
 WRONG_MAX = 10
 """With 63 bits no number of tries helps; this many are no slips of the tongue any more, and somebody should ask why."""
 WRONG_WITHIN = timedelta(hours=1)
+PIECE = 32
+"""As many promises as one message or request carries: 110 KB."""
 _ENDING = ".codes"
 _JOURNAL = posixpath.join(FOLDER, "heard.journal")
 _TRIED, _OPENED = 1, 2
@@ -116,6 +118,26 @@ class Codes:
             path = _path(officer)
             write_durably(self._files, path, encode_book(ordered), temporary=path + ".new")
         return ordered
+
+    def known(self, given: bytes = b"") -> dict[str, tuple[int, int]]:
+        """Keep what a peer hands over, if anything, and return which books are here; see `PromisesAre`.
+
+        Raises:
+            JbackupdError: See `take`.
+        """
+        if given:
+            self.take(given)
+        return {
+            officer: (_micros(promises[0].promise.made_at), len(promises)) for officer, promises in self.all().items()
+        }
+
+    def pieces_for(self, known: Mapping[str, tuple[int, int]]) -> list[bytes]:
+        """Return what somebody lacks who has these books, in pieces that fit into a message."""
+        return [
+            encode_book(promises[at : at + PIECE]) for officer, promises in self.all().items()
+            if (_micros(promises[0].promise.made_at), len(promises)) > known.get(officer, (0, 0))
+            for at in range(0, len(promises), PIECE)
+        ]
 
     def all(self) -> dict[str, tuple[SignedPromise, ...]]:
         """Return every officer's promises that are kept here."""

@@ -68,7 +68,7 @@ ANSWERER: Machine[AnswererState, AnswererEvent] = Machine(
 )
 _REQUESTS = (
     FrameType.HAVE, FrameType.COMMIT, FrameType.GET, FrameType.HEADS, FrameType.POINTS, FrameType.DECLARE,
-    FrameType.LOSSES, FrameType.DEPOSIT, FrameType.CONTACT,
+    FrameType.LOSSES, FrameType.DEPOSIT, FrameType.CONTACT, FrameType.PROMISES,
 )  # fmt: skip
 _EVENTS = {
     FrameType.HELLO: _E.HEARD_HELLO,

@@ -81,6 +81,7 @@ _ANSWERS = {
     FrameType.LOSSES: {FrameType.LOSSES_ARE},
     FrameType.DEPOSIT: {FrameType.DEPOSITED},
     FrameType.CONTACT: {FrameType.CONTACT_IS},
+    FrameType.PROMISES: {FrameType.PROMISES_ARE},
 }
 
 

@@ -45,6 +45,7 @@ class FrameType(IntEnum):
     LOSSES = 24
     DEPOSIT = 25
     CONTACT = 26
+    PROMISES = 27
     OFFSETS = 32
     KEPT = 33
     STORED = 34
@@ -56,6 +57,7 @@ class FrameType(IntEnum):
     LOSSES_ARE = 40
     DEPOSITED = 41
     CONTACT_IS = 42
+    PROMISES_ARE = 43
 
 
 PAYLOAD_BYTES_MAX: dict[FrameType, int] = {
@@ -76,6 +78,7 @@ PAYLOAD_BYTES_MAX: dict[FrameType, int] = {
     FrameType.LOSSES: 16 * 1024,  # the epochs of 300 sites
     FrameType.DEPOSIT: 200 * 1024,  # a head, and a piece of a journal
     FrameType.CONTACT: 64,
+    FrameType.PROMISES: 128 * 1024,  # a piece of an officer's book
     FrameType.OFFSETS: 16 * 1024,
     FrameType.KEPT: 32,
     FrameType.STORED: 16,
@@ -87,6 +90,7 @@ PAYLOAD_BYTES_MAX: dict[FrameType, int] = {
     FrameType.LOSSES_ARE: 128 * 1024,  # at least one declaration
     FrameType.DEPOSITED: 32,
     FrameType.CONTACT_IS: 64,
+    FrameType.PROMISES_ARE: 8 * 1024,  # the books of 100 officers
 }
 
 

@@ -24,6 +24,9 @@ LOSSES_MAX = 64
 DECLARATION_BYTES_MAX = 120 * 1024
 POINTS_MAX = 256
 RECEIPTS_MAX = 8
+BOOKS_MAX = 100
+PROMISES_BYTES_MAX = 120 * 1024
+"""32 promises are 112 KiB."""
 DEPOSIT_BYTES_MAX = 192 * 1024
 """A piece of a journal; a head of at most 4 KiB goes with the first."""
 GET_BYTES_MAX = 1 << 20
@@ -251,6 +254,13 @@ class Contact(Message, frozen=True):
     site: Word
 
 
+class Promises(Message, frozen=True):
+    """Hands over a piece of an officer's book of promises (format/promise.py), or nothing; answered by PromisesAre."""
+
+    frame_type: ClassVar[FrameType] = FrameType.PROMISES
+    promises: Annotated[bytes, msgspec.Meta(max_length=PROMISES_BYTES_MAX)]
+
+
 class Offsets(Message, frozen=True):
     """For each item asked for: durable bytes already there; the object's size when it is whole."""
 
@@ -341,11 +351,20 @@ class ContactIs(Message, frozen=True):
     receipt: Count
 
 
+class PromisesAre(Message, frozen=True):
+    """The books that the answerer has: by officer, when it was made (microseconds since 1970), and its promises."""
+
+    frame_type: ClassVar[FrameType] = FrameType.PROMISES_ARE
+    books: Annotated[dict[Word, tuple[Count, Count]], msgspec.Meta(max_length=BOOKS_MAX)]
+
+
 MESSAGES: Final[dict[FrameType, type[Message]]] = {
     kind.frame_type: kind
     for kind in (
         Hello, Prove, Error, Ping, Pong, Have, Put, Stop, Commit, Get, Heads, Points, Declare, Losses, Deposit, Contact,
+        Promises,
         Offsets, Kept, Stored, Receipt, End, HeadsAre, PointsAre, Declared, LossesAre, Deposited, ContactIs,
+        PromisesAre,
     )
 }  # fmt: skip
 _DECODERS = {kind: msgspec.msgpack.Decoder(message) for kind, message in MESSAGES.items()}

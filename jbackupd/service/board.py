@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
+from jbackupd.continuity.codes import Codes
 from jbackupd.continuity.epoch import Epochs
 from jbackupd.engine.replicate import Progress, replicate
 from jbackupd.format.declaration import decode_declaration
-from jbackupd.model.errors import JbackupdError, RefusedError
+from jbackupd.model.errors import DamageError, JbackupdError, RefusedError
 from jbackupd.model.ids import DatasetId, SiteId, TenantId
 from jbackupd.model.texts import _
 from jbackupd.runtime.news import News
@@ -29,7 +30,7 @@ class Board:
     """
 
     def __init__(
-        self, live: Live, ledger: Ledger, epochs: Epochs, tenants: Callable[[], list[TenantId]], *,
+        self, live: Live, ledger: Ledger, epochs: Epochs, tenants: Callable[[], list[TenantId]], *, codes: Codes,
         offload: Offload, log: Log, above: News | None = None,
     ) -> None:
         self.taken: dict[DatasetId, DatasetFacts] = {}
@@ -38,6 +39,7 @@ class Board:
         self._live = live
         self._ledger = ledger
         self._epochs = epochs
+        self._codes = codes
         self._tenants = tenants
         self._offload = offload
         self._log = log
@@ -98,6 +100,18 @@ class Board:
             await self._declare(line, decode_declaration(declaration).statement.lost, declaration)
         for declaration in await line.losses(self._epochs.known()) if line.epochs else ():
             await self._learn(line, declaration)
+        await self._hand_promises(line)
+
+    async def _hand_promises(self, line: Line) -> None:
+        """Hand over the officers' promises that a peer lacks: any site may be the one that acts."""
+        try:
+            if not await self._offload.disk(self._codes.all):
+                return
+            for piece in await self._offload.disk(self._codes.pieces_for, await line.promises()):
+                await line.promises(piece)
+        except (RefusedError, DamageError) as error:
+            # An older program, another list of officers, a damaged file: nothing else waits for that.
+            self._log.warning(_("{peer} does not take officers' codes: {reason}"), peer=line.site, reason=error)
 
     async def _learn(self, line: Line, declaration: bytes) -> None:
         try:

@@ -38,12 +38,14 @@ class CodeVerbs:
 
     Args:
         submit: Hands in a declaration with its approvals; see `ContinuityVerbs.bring`.
+        spread: Hands the promises on to the peers that can be reached.
     """
 
     def __init__(
         self, codes: Codes, pending: PendingDeclarations, clock: Clock,
-        submit: Callable[[Declaration], Awaitable[Body]],
+        submit: Callable[[Declaration], Awaitable[Body]], spread: Callable[[], Awaitable[None]],
     ) -> None:
+        self._spread = spread
         self._codes = codes
         self._pending = pending
         self._clock = clock
@@ -71,6 +73,7 @@ class CodeVerbs:
         except binascii.Error as error:
             raise UsageError("the promises are not base64") from error
         kept = await asyncio.to_thread(self._codes.take, data)
+        await self._spread()
         return _book_document(kept, await asyncio.to_thread(self._codes.heard))
 
     async def approve(self, call: Call[CodeArguments]) -> Body:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from jbackupd.continuity.codes import Codes
 from jbackupd.continuity.epoch import Epochs
 from jbackupd.continuity.pending import PendingDeclarations
 from jbackupd.model.clock import Clock, SystemClock
@@ -158,14 +159,17 @@ class Daemon:
         self.news = News()
         """Rings at any change of jobs, points, receipts, links or configuration."""
         ledger = Ledger(lambda tenant: existing_store(files, tenant), live.verifiers)
-        self.board = Board(live, ledger, epochs, lambda: tenants_here(files), offload=offload, log=log, above=self.news)
+        codes = Codes(files, lambda: live.officers)
+        self.board = Board(
+            live, ledger, epochs, lambda: tenants_here(files), codes=codes, offload=offload, log=log, above=self.news
+        )
         self.runner = Runner(
             book, self._take, self._patience, committed=self.board.refresh, offload=offload, clock=clock, log=log,
             above=self.news,
         )
         self.peer_set = PeerSet(
-            live, epochs, files, self.board, tasks, received=self._hear, offload=offload, clock=clock, log=log,
-            above=self.news,
+            live, epochs, files, self.board, tasks, codes=codes, received=self._hear, offload=offload, clock=clock,
+            log=log, above=self.news,
         )
         self._scheduler = Scheduler(self.runner, live.timetable, self._newest_point, clock=clock)
         self.control = Control(live.settings.site.state, self._defect)
@@ -177,8 +181,8 @@ class Daemon:
         self._checks.register(self.control)
         self._plan_checks = PlanChecks(live, files, self.runner, offload=offload, clock=clock, log=log)
         self._succession = Succession(
-            live, epochs, pending, files, self.board, self.peer_set, turn=self.runner.turn, offload=offload,
-            clock=clock, log=log,
+            live, epochs, pending, files, self.board, self.peer_set, codes=codes, turn=self.runner.turn,
+            offload=offload, clock=clock, log=log,
         )
         self._succession.register(self.control)
         self._samples = Samples(live, files, self.runner, offload=offload, clock=clock, log=log)

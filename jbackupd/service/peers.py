@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+from jbackupd.continuity.codes import Codes
 from jbackupd.continuity.epoch import Epochs
 from jbackupd.format.identity import Card
 from jbackupd.model.clock import Clock
@@ -40,11 +41,12 @@ class PeerSet:
         live: The configuration in force.
         desk: What the queues live on.
         tasks: Owns the queues' tasks.
+        codes: Officers' promises.
         received: Called, in a thread, when a point of a tenant has come in.
     """
 
     def __init__(
-        self, live: Live, epochs: Epochs, files: PosixFiles, desk: Desk, tasks: Supervisor, *,
+        self, live: Live, epochs: Epochs, files: PosixFiles, desk: Desk, tasks: Supervisor, *, codes: Codes,
         received: Callable[[TenantId], None], offload: Offload, clock: Clock, log: Log, above: News | None = None,
     ) -> None:
         self._live = live
@@ -65,7 +67,7 @@ class PeerSet:
         self._holder = _HeardHolder(
             received, files, site=identity.site, signer=identity.signer, verifiers=live.verifiers,
             rights=ConfiguredRights(live, epochs), book=epochs, clock=clock,
-            met=self.met,
+            met=self.met, promised=codes.known,
         )
 
     # Opening, changing, closing.

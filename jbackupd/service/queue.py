@@ -64,6 +64,10 @@ class Line(Peer, Protocol):
         """Return when the peer was last in touch with a third site."""
         ...
 
+    async def promises(self, promises: bytes = b"") -> Mapping[str, tuple[int, int]]:
+        """Hand over a piece of an officer's book of promises, or nothing; return which books the peer has then."""
+        ...
+
     async def ping(self) -> float:
         """Return the round-trip time now, in seconds."""
         ...

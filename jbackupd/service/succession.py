@@ -49,12 +49,13 @@ class Succession:
 
     Args:
         peers: The lines to the other sites.
+        codes: Officers' promises, and the codes that were heard.
         turn: What whoever writes a tenant's vault holds meanwhile.
     """
 
     def __init__(
         self, live: Live, epochs: Epochs, pending: PendingDeclarations, files: PosixFiles, board: Board, peers: PeerSet,
-        *, turn: Callable[[TenantId], asyncio.Lock], offload: Offload, clock: Clock, log: Log,
+        *, codes: Codes, turn: Callable[[TenantId], asyncio.Lock], offload: Offload, clock: Clock, log: Log,
     ) -> None:
         self._turn = turn
         self._live = live
@@ -92,7 +93,7 @@ class Succession:
             returning=self.returning.facts, evidence_of=evidence.of, decisions=self._decisions,
         )
         self._evidence_verbs = EvidenceVerbs(self._decisions, pending, evidence.of, self._verbs.check_known)
-        self._code_verbs = CodeVerbs(Codes(files, lambda: live.officers), pending, clock, self._verbs.bring)
+        self._code_verbs = CodeVerbs(codes, pending, clock, self._verbs.bring, self._greet_linked)
 
     def register(self, control: Control) -> None:
         """Let the commands about losses and recoveries be answered."""
@@ -169,6 +170,10 @@ class Succession:
         """Tell every peer that can be reached of the declarations in force; the others hear of it when they answer."""
         # Also those that were lost: a return is told to the one that returns.
         await asyncio.gather(*(self._tell(site) for site in self._live.cards))
+
+    async def _greet_linked(self) -> None:
+        """Tell those what is new to whom there is a line just now; the others hear of it when they answer."""
+        await asyncio.gather(*(self._tell(site) for site in self._linked()))
 
     async def _tell(self, site: SiteId) -> None:
         try:

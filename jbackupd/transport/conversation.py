@@ -35,6 +35,8 @@ from jbackupd.protocol.messages import (
     Offsets,
     Points,
     PointsAre,
+    Promises,
+    PromisesAre,
     Put,
     Receipt,
     Stored,
@@ -48,7 +50,7 @@ WRITE_BYTES = 1024 * 1024
 SILENCE_SECONDS = 120
 HANDSHAKE_SECONDS = 30
 
-_FOR_ALL = (Declare, Losses, Get, Heads, Points)
+_FOR_ALL = (Declare, Losses, Contact, Promises, Get, Heads, Points)
 """What also a site may ask that does not act: it must hear who does, and may read what is held of it."""
 
 _log = logging.getLogger("jbackupd.line")
@@ -184,6 +186,9 @@ class Conversation:
                 self._answerer.answer(Deposited(size=await settled(keep)))
             case Contact(site=other):
                 self._answerer.answer(holder.contact(site, SiteId(other)))
+            case Promises(promises=promises):
+                books = await settled(self._offload(holder.promises, site, promises))
+                self._answerer.answer(PromisesAre(books=dict(books)))
             case Losses(epochs=epochs):
                 known = {SiteId(site): epoch for site, epoch in epochs.items()}
                 self._answerer.answer(LossesAre(declarations=_fitting(await self._offload(self._book.news_for, known))))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -91,6 +91,15 @@ class Holder(Protocol):
 
         Raises:
             RefusedError: It is not known here.
+        """
+        ...
+
+    def promises(self, peer: SiteId, promises: bytes) -> Mapping[str, tuple[int, int]]:
+        """Keep promises of an officer, durably, if there are any; return which books are here.
+
+        Raises:
+            ApprovalError: They are of nobody known here.
+            ChainError: Newer ones are here.
         """
         ...
 

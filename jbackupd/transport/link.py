@@ -34,6 +34,8 @@ from jbackupd.protocol.messages import (
     Offsets,
     Points,
     PointsAre,
+    Promises,
+    PromisesAre,
     Receipt,
 )
 from jbackupd.transport.dialogue import Dialogue, Reader, Waiting
@@ -215,6 +217,25 @@ class Link:
                 site=self.site,
             )
         return await self._ask(Contact(site=other), ContactIs)
+
+    async def promises(self, promises: bytes = b"") -> Mapping[str, tuple[int, int]]:
+        """Hand over a piece of an officer's book of promises, or nothing; return which books the peer has then.
+
+        Args:
+            promises: At most PROMISES_BYTES_MAX.
+
+        Returns:
+            By officer, when the book was made, in microseconds since 1970, and how many of its promises are there.
+
+        Raises:
+            RefusedError: The peer speaks an older version, or does not take them.
+        """
+        if self._dialogue.asker.handshake.version < VERSION_OF_CONTACTS:
+            raise RefusedError(
+                "{site} runs an older version of jbackupd that takes no codes", "bring it to this version",
+                site=self.site,
+            )
+        return (await self._ask(Promises(promises=promises), PromisesAre)).books
 
     async def ping(self) -> float:
         """Return the round-trip time now, in seconds."""

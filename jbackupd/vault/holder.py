@@ -84,14 +84,17 @@ class VaultHolder:
         book: The epochs in force.
         clock: Dates the receipts.
         met: When this site was last in touch with another one; None for one that it does not know.
+        promised: Keeps officers' promises and tells which are here; see `Holder.promises`.
     """
 
     def __init__(
         self, files: Files, *, site: SiteId, signer: SiteSigner, verifiers: Mapping[SiteId, SiteVerifier],
         rights: Rights, book: EpochBook, clock: Clock | None = None,
         met: Callable[[SiteId], ContactIs | None] = lambda _site: None,
+        promised: Callable[[bytes], Mapping[str, tuple[int, int]]] = lambda _promises: {},
     ) -> None:
         self.rights = rights
+        self._promised = promised
         self._met = met
         self._files = files
         self._site = site
@@ -158,6 +161,10 @@ class VaultHolder:
         if met is None:
             raise RefusedError("{site} does not know {other}", site=self._site, other=other)
         return met
+
+    def promises(self, peer: SiteId, promises: bytes) -> Mapping[str, tuple[int, int]]:
+        """Keep promises of an officer, durably, if there are any; return which books are here."""
+        return self._promised(promises)
 
     def heads(self, peer: SiteId, tenant: TenantId) -> list[HeadItem]:
         """Return the newest point of each dataset with the receipts for it; empty for a tenant without points."""

@@ -76,11 +76,12 @@ def observed(kyoto: SiteProcess, hokkaido: SiteProcess) -> dict[str, Any]:
 
 @pytest.fixture
 def telephone(lost, tmp_path: Path) -> Any:  # noqa: F811
-    """Kyoto knows the promises of both officers; Hokkaido was never given any."""
-    kyoto = lost.sites[1]
+    """Both officers' promises are given to Kyoto, which hands them on to Hokkaido."""
+    _saga, kyoto, hokkaido = lost.sites
     found = pages(kyoto, tmp_path)
     for page in found:
         kyoto.command("site", "codes", "take", page.file)
+    hokkaido.until(lambda _page: len(hokkaido.call("site.codes")["books"]) == len(OFFICERS))
     return found
 
 

@@ -266,6 +266,23 @@ def test_a_book_may_come_in_pieces_and_twice(kyoto: Kyoto) -> None:
     assert [each.promise.number for each in kept] == list(range(1, len(lines) + 1))
 
 
+def test_a_site_hands_on_what_another_one_lacks(kyoto: Kyoto, tmp_path: Path) -> None:
+    nara = Codes(PosixFiles(str(tmp_path / "nara")), lambda: PUBLIC)
+    many = book_of("kudo", each=20, made_at=NOW)
+    kyoto.codes().take(encode_book([line.promise for line in many[:50]]))
+    pieces = kyoto.codes().pieces_for(nara.known())
+    # Cut off after the first pieces, it goes on with what is not there.
+    for piece in pieces[:-1]:
+        nara.known(piece)
+    for piece in kyoto.codes().pieces_for(nara.known()):
+        known = nara.known(piece)
+    assert known == kyoto.codes().known() and known["kudo"][1] == 50
+    assert kyoto.codes().pieces_for(known) == [] == nara.pieces_for(kyoto.codes().known())
+    # What is older there is replaced, what is newer there is not touched.
+    kyoto.codes().take(encode_book([line.promise for line in book_of("mori", made_at=NOW)]))
+    assert len(kyoto.codes().pieces_for(known)) == 1 and nara.pieces_for(kyoto.codes().known()) == []
+
+
 def test_promises_of_strangers_and_forged_ones_are_not_kept(kyoto: Kyoto) -> None:
     stranger = make_book(OfficerKey("tanaka", SIGNERS["kudo"]), MATTERS, each=1, made_at=NOW, valid_until=NOW + YEAR)
     with pytest.raises(ApprovalError, match="tanaka, who is no officer here"):
