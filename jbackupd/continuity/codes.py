@@ -100,7 +100,7 @@ class Codes:
         for each in given:
             check_promise(each.signed, each.signature, verifier)
         with self._lock:
-            kept = self._read(officer)
+            kept = _read(self._files, officer)
             newest = kept[0].promise.made_at if kept else made_at
             if made_at < newest:
                 raise ChainError(
@@ -141,8 +141,7 @@ class Codes:
 
     def all(self) -> dict[str, tuple[SignedPromise, ...]]:
         """Return every officer's promises that are kept here."""
-        names = sorted(name for name in self._files.names(FOLDER) if name.endswith(_ENDING))
-        return {name.removesuffix(_ENDING): self._read(name.removesuffix(_ENDING)) for name in names}
+        return kept_promises(self._files)
 
     def heard(self) -> Heard:
         """Return what was heard here so far."""
@@ -214,9 +213,20 @@ class Codes:
             )
         return approve_by_code(found, code)
 
-    def _read(self, officer: str) -> tuple[SignedPromise, ...]:
-        path = _path(officer)
-        return decode_book(self._files.read(path)) if self._files.exists(path) else ()
+
+def kept_promises(files: Files) -> dict[str, tuple[SignedPromise, ...]]:
+    """Return every officer's promises that a state folder keeps; for a look, needs no lock.
+
+    Raises:
+        FormatError: A file is damaged.
+    """
+    names = sorted(name for name in files.names(FOLDER) if name.endswith(_ENDING)) if files.exists(FOLDER) else []
+    return {name.removesuffix(_ENDING): _read(files, name.removesuffix(_ENDING)) for name in names}
+
+
+def _read(files: Files, officer: str) -> tuple[SignedPromise, ...]:
+    path = _path(officer)
+    return decode_book(files.read(path)) if files.exists(path) else ()
 
 
 def _check_tries(heard: Heard, now: datetime) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from jbackupd.codec.shares import Share, combine
+from jbackupd.continuity.authority import FIRST_EPOCH
+from jbackupd.continuity.codes import kept_promises
 from jbackupd.continuity.epoch import read_lineages
 from jbackupd.continuity.runbook import people_age, people_are_fresh
 from jbackupd.desk.fields import ColumnMap
 from jbackupd.model.errors import JbackupdError, NotFoundError
-from jbackupd.model.ids import ObjectKind, ObjectRef, PointSelector
+from jbackupd.model.ids import ObjectKind, ObjectRef, PointSelector, SiteId
 from jbackupd.model.reasons import reason_of
 from jbackupd.model.texts import to_translate
 from jbackupd.model.units import show_duration, show_size
@@ -33,6 +35,8 @@ from jbackupd.vault.vault import PointList, StoredPoint
 
 Source = RestoreStep | ExportStep | MountStep
 """Steps that read a point."""
+CODES_SOON = timedelta(days=30)
+"""Officers need some weeks to meet their printers and safes."""
 SPACE_FACTOR = 6
 """Registers in CSV pack to a fifth and less; a plan should not begin on a disk that may fill up halfway."""
 
@@ -103,6 +107,33 @@ class _Look:
                        needed=needed, count=len(officers))
         else:
             yield note("", to_translate("{home} is not declared lost; until it is, a run is refused"), home=home)
+            yield from self._codes(home, FIRST_EPOCH + 1 if known is None else known.epoch + 1)
+
+    def _codes(self, home: SiteId, epoch: int) -> Iterator[Finding]:
+        """Could enough officers approve by telephone, if it had to be now?"""
+        own, needed = self._settings.site.id, self._settings.approval.declare_lost
+        try:
+            books = kept_promises(self._files)
+        except JbackupdError as error:
+            yield Finding(Grade.BAD, "", error.message, error.fields)
+            return
+        ends = [
+            max(fitting) for promises in books.values()
+            if (fitting := [
+                each.promise.valid_until for each in promises
+                if (each.promise.lost, each.promise.acting, each.promise.epoch) == (home, own, epoch)
+                and each.promise.valid_until > self._now
+            ])
+        ]
+        fields = {"count": len(ends), "needed": needed, "home": home, "epoch": epoch}
+        if len(ends) < needed:
+            yield note("", to_translate("{count} of {needed} officers could approve by telephone that {home} is lost "
+                                        "(epoch {epoch}): 'jbackupd officer codes'"), **fields)
+            return
+        end = sorted(ends, reverse=True)[needed - 1]
+        text = to_translate("{count} officers could approve by telephone that {home} is lost (epoch {epoch}), "
+                            "enough of them until {end}")
+        yield (note if end - self._now < CODES_SOON else good)("", text, **fields, end=end)
 
     def keys(self, shares: Sequence[Share]) -> Iterator[Finding]:
         """Is there anything that the shares could open, and do they?"""

@@ -80,6 +80,11 @@ def test_from_a_suspicion_to_a_declaration_in_force(kyoto: Kyoto) -> None:
     assert len(codes) == made["codes"] == 2
     assert "mori: made" in kyoto.run("site", "codes", "take", made["file"], "--local")
 
+    plan = Path(__file__).parents[2] / "config" / "plans" / "counter.toml"
+    assert "1 of 2 officers could approve by telephone that saga is lost (epoch 2)" in kyoto.run(
+        "recovery", "check", str(plan), expect=1
+    )
+
     # Something is wrong. People ask around; the page has rows for the rest.
     said = kyoto.run("site", "observe", "saga", "power", "停電、復旧見込みなし", "--says", "lost", "--by", "森",
                      "--local")
