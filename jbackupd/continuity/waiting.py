@@ -25,7 +25,7 @@ class Wait:
 
 
 def wait_of(
-    declaration: Declaration, own: SiteId, *, wait: timedelta, last_contact: datetime | None, now: datetime
+    declaration: Declaration, own: SiteId, *, wait: timedelta | None, last_contact: datetime | None, now: datetime
 ) -> Wait | None:
     """Return how long a site must still wait before a declaration makes it act; None if it need not.
 
@@ -37,7 +37,7 @@ def wait_of(
         last_contact: With the lost site, by this site; now where there is a link.
     """
     statement = declaration.statement
-    if declaration.needs_release or statement.acting != own or wait <= timedelta(0):
+    if declaration.needs_release or statement.acting != own or wait is None:
         return None
     since = last_contact or statement.made_at
     return Wait(since + wait, since) if now < since + wait else None

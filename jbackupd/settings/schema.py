@@ -318,8 +318,8 @@ class Approval(Table):
     declare_lost: Annotated[int, Field(ge=1, le=16)] = Field(
         default=2, description="Approvals needed to declare a site lost"
     )
-    wait: Duration = Field(
-        default=timedelta(0), description="This site acts for a lost one only so long after its last contact with it"
+    wait: Duration | None = Field(
+        default=None, description="This site acts for a lost one only so long after its last contact with it"
     )
 
 

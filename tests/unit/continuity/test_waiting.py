@@ -42,7 +42,7 @@ def loss(made_at: datetime = NOW, *, acting: SiteId = KYOTO, epoch: int = 2, pla
 ])
 def test_how_long_a_site_waits(declaration: Declaration, last_contact: datetime | None, expected: Wait | None) -> None:
     assert wait_of(declaration, KYOTO, wait=QUARTER, last_contact=last_contact, now=NOW) == expected
-    assert wait_of(declaration, KYOTO, wait=timedelta(0), last_contact=last_contact, now=NOW) is None
+    assert wait_of(declaration, KYOTO, wait=None, last_contact=last_contact, now=NOW) is None
 
 
 class Site:
