@@ -210,7 +210,8 @@ class Beneath:
                     raise
                 raise StorageError(
                     "unable to restore safely: this kernel ({release}) has no openat2",
-                    "restore on a machine with Linux 5.6 or newer", release=platform.release(),
+                    "use Linux 5.6 or newer; a unit of systemd must not have RestrictSUIDSGID=",
+                    release=platform.release(),
                 ) from error
 
     def close(self) -> None:

@@ -56,6 +56,11 @@ def test_what_a_restart_cannot_mend_is_not_restarted() -> None:
     assert errors.JbackupdError.exit_code not in prevented
 
 
+def test_restoring_is_not_forbidden() -> None:
+    """RestrictSUIDSGID= answers every openat2 with ENOSYS, since its filter cannot look into that call's struct."""
+    assert settings().get("RestrictSUIDSGID", "no") == "no"
+
+
 def test_the_program_works_where_no_memory_may_be_written_and_executed() -> None:
     """MemoryDenyWriteExecute, by the kernel's own switch; kernels before 6.3 refuse it and change nothing."""
 
