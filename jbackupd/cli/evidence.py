@@ -8,7 +8,7 @@ import click
 
 from jbackupd.cli.deciding import BY, login
 from jbackupd.cli.declarations import ask, when, zone
-from jbackupd.cli.output import Frame, pass_frame, show_time
+from jbackupd.cli.output import Frame, pass_frame, show_path, show_time
 from jbackupd.continuity.decision import ITEMS, SAYS
 from jbackupd.model.errors import UsageError
 from jbackupd.model.texts import _
@@ -55,13 +55,19 @@ def _show(frame: Frame, answer: dict[str, Any]) -> None:
                 **each, time=when(frame, each["taken_at"])
             ))
     for each in answer["checklist"]:
-        click.echo(f"{when(frame, each['at'])}  {_(ITEMS[each['item']])}: {each['words']} "
-                   f"({_(SAYS[each['says']])}; {each['by']})")
+        click.echo(observation_line(frame, each))
     missing = [item for item in ITEMS if item not in {each["item"] for each in answer["checklist"]} | {"other"}]
     if missing and not answer["declaration"]:
         frame.say(_("not asked yet: {items}; note it with 'jbackupd site observe {site} ITEM WORDS'").format(
             items=", ".join(missing), site=answer["about"]
         ))
+
+
+def observation_line(frame: Frame, each: dict[str, Any]) -> str:
+    """Return what somebody saw on one line; of whatever version noted it."""
+    item, says = (_(texts.get(each[key], each[key])) for texts, key in ((ITEMS, "item"), (SAYS, "says")))
+    words, by = (show_path(each[key].encode()) for key in ("words", "by"))
+    return f"{when(frame, each['at'])}  {item}: {words} ({says}; {by})"
 
 
 @click.command(help=_("Note what somebody saw or was told of a site that may be lost, for the record."))

@@ -27,7 +27,7 @@ from jbackupd.cli.declarations import (
     write_new,
     zone,
 )
-from jbackupd.cli.evidence import all_clear, evidence, observe
+from jbackupd.cli.evidence import all_clear, evidence, observation_line, observe
 from jbackupd.cli.output import Frame, pass_frame, show_path, show_time
 from jbackupd.model.errors import UsageError
 from jbackupd.model.texts import _
@@ -260,6 +260,8 @@ def _say_what_is_signed(frame: Frame, wanted: Declaration, evidence: dict[str, A
         frame.say(_("reason: {reason}").format(reason=show_path(statement.reason.encode())))
     if evidence is not None and statement.lost in evidence["sites"]:
         frame.say(evidence_line(frame, statement.lost, evidence["sites"][statement.lost]))
+    for each in () if evidence is None else evidence.get("checklist", ()):
+        frame.say(observation_line(frame, each))
 
 
 @click.group(help=_("Keys of the officers whose approval counts."))

@@ -141,7 +141,7 @@ def alone(settings: Settings) -> Iterator[Alone]:
         )
         verbs.register(here)
         EvidenceVerbs(decisions, pending, evidence_of, verbs.check_known).register(here)
-        CodeVerbs(Codes(site.files, lambda: officers), pending, clock, verbs.bring, _tell_nobody).register(here)
+        CodeVerbs(Codes(site.files, lambda: officers), pending, clock, verbs.bring, _tell_nobody, log).register(here)
         RecoveryVerbs(recoveries).register(here)
         try:
             yield here

@@ -15,9 +15,11 @@ from jbackupd.continuity.pending import PendingDeclarations
 from jbackupd.format.declaration import Declaration
 from jbackupd.format.promise import SignedPromise
 from jbackupd.model.clock import Clock
-from jbackupd.model.errors import NotFoundError, UsageError
+from jbackupd.model.errors import ApprovalError, NotFoundError, UsageError
+from jbackupd.model.texts import _
 from jbackupd.service.continuityverbs import Registry
 from jbackupd.service.control import Body, Call, NoArguments
+from jbackupd.service.log import Log
 
 
 class TakeArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,8 +45,9 @@ class CodeVerbs:
 
     def __init__(
         self, codes: Codes, pending: PendingDeclarations, clock: Clock,
-        submit: Callable[[Declaration], Awaitable[Body]], spread: Callable[[], Awaitable[None]],
+        submit: Callable[[Declaration], Awaitable[Body]], spread: Callable[[], Awaitable[None]], log: Log,
     ) -> None:
+        self._log = log
         self._spread = spread
         self._codes = codes
         self._pending = pending
@@ -79,9 +82,11 @@ class CodeVerbs:
     async def approve(self, call: Call[CodeArguments]) -> Body:
         """Take the code that an officer has read out as his approval."""
         wanted = await asyncio.to_thread(self._wanted, call.arguments.id)
-        approval = await asyncio.to_thread(
-            self._codes.approval, wanted, call.arguments.code, self._clock.now()
-        )
+        try:
+            approval = await asyncio.to_thread(self._codes.approval, wanted, call.arguments.code, self._clock.now())
+        except ApprovalError as error:
+            self._log.warning(_("a wrong approval code was tried for {id}: {reason}"), id=wanted.id, reason=error)
+            raise
         return {**await self._submit(wanted.with_approval(approval)), "officer": approval.officer}
 
     def _wanted(self, name: str) -> Declaration:

@@ -93,7 +93,7 @@ class Succession:
             returning=self.returning.facts, evidence_of=evidence.of, decisions=self._decisions,
         )
         self._evidence_verbs = EvidenceVerbs(self._decisions, pending, evidence.of, self._verbs.check_known)
-        self._code_verbs = CodeVerbs(codes, pending, clock, self._verbs.bring, self._greet_linked)
+        self._code_verbs = CodeVerbs(codes, pending, clock, self._verbs.bring, self._greet_linked, log)
 
     def register(self, control: Control) -> None:
         """Let the commands about losses and recoveries be answered."""

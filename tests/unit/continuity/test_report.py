@@ -12,7 +12,7 @@ from jbackupd.continuity.page import run_page
 from jbackupd.continuity.plan import StepEvent
 from jbackupd.continuity.record import Beginning, RunRecord
 from jbackupd.continuity.report import run_document
-from jbackupd.continuity.telling import alarms_of, detail_text, error_text, outcome_text, reached_rows
+from jbackupd.continuity.telling import alarms_of, detail_text, error_text, outcome_text, reached_rows, times_of
 from jbackupd.model.texts import in_language
 from jbackupd.model.wareki import show_moment
 from jbackupd.settings.plan import parse_plan
@@ -81,6 +81,24 @@ def test_rto_and_rpo_count_from_the_first_moment_that_is_known(
     assert document["rto_seconds"] == (minutes + 4) * 60
     assert document["rpo_seconds"] == 5 * 3600 - minutes * 60, "of the oldest point"
     assert (document["rto_met"], document["rpo_met"]) == (True, False)
+
+
+def test_the_time_to_decide_is_told_apart_from_the_first_suspicion_on(tmp_path: Path) -> None:
+    """What people noted before the loss was declared, and when their declaration came into force."""
+    moments = [BEGUN - timedelta(minutes=minutes) for minutes in (90, 30, 75, 20)]
+    lost, declared, suspected, approved = moments
+    beginning = Beginning(
+        "r1", PLAN, "0" * 64, BEGUN, lost, declared, "12345678", suspected_at=suspected, approved_at=approved
+    )
+    document = run_document(RunRecord.create(PosixFiles(str(tmp_path)), beginning, parse_plan(PLAN)))
+    assert document["approval_seconds"] == 55 * 60 and document["decision_seconds"] == 90 * 60
+    assert [entry["event"] for entry in document["timeline"]] == ["lost", "suspected", "declared", "approved", "run"]
+    rows = dict(times_of(document, lambda moment: f"{moment:%H:%M}"))
+    assert rows["of it from the first suspicion to the approval"] == "55m"
+    assert (rows["first suspicion"], rows["approved, in force"]) == (f"{suspected:%H:%M}", f"{approved:%H:%M}")
+    # Where nobody noted anything there is nothing to show.
+    bare = dict(times_of(run_document(record(tmp_path / "bare", lost=90)), str))
+    assert "first suspicion" not in bare and "of it from the first suspicion to the approval" not in bare
 
 
 def test_the_timeline_has_all_that_happened_in_order(tmp_path: Path) -> None:
