@@ -207,7 +207,7 @@ class Podman:
             "PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), "LANG": "C.UTF-8",
             "HOME": os.path.join(here, "home"), "XDG_RUNTIME_DIR": os.path.join(here, "user"),
             "TMPDIR": os.path.join(here, "tmp"), "CONTAINERS_CONF": os.path.join(here, "containers.conf"),
-            "CONTAINERS_STORAGE_CONF": os.path.join(here, "storage.conf"),
+            "CONTAINERS_STORAGE_CONF": os.path.join(here, "storage.conf"), **_of_a_user(),
         }
 
     def _end_user_namespace(self) -> None:
@@ -261,5 +261,17 @@ def _boot_of(folder: str) -> str | None:
 
 def _is_mapped() -> bool:
     """Tell whether we are root in a user namespace only: other users' files cannot be made there."""
+    return _mapped()[2] != "4294967295"
+
+
+def _mapped() -> list[str]:
     with open("/proc/self/uid_map", encoding="ascii") as file:
-        return file.read().split() != ["0", "0", "4294967295"]
+        return file.read().split()
+
+
+def _of_a_user() -> dict[str, str]:
+    """Return what podman must know where a drill's namespace maps one user to root: it is no root's podman."""
+    if os.geteuid() != 0 or not _is_mapped():
+        return {}
+    # As podman's own first process tells its second. Source: containers/storage, pkg/unshare/unshare_linux.go.
+    return {"_CONTAINERS_USERNS_CONFIGURED": "done", "_CONTAINERS_ROOTLESS_UID": _mapped()[1]}

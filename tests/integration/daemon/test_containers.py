@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,17 +73,22 @@ def plan(tmp_path: Path, port: int, *, drill: bool = False, more: str = "") -> s
     return str(tmp_path / "plan.toml")
 
 
-def command(site: SiteProcess, tmp_path: Path, *words: str) -> list[str]:
+NOBODY_SPECIAL = ("unshare", "--user", "--map-user=1000", "--map-group=1000")
+"""Runs a program as a user without any rights, to whom our files belong."""
+
+
+def command(site: SiteProcess, tmp_path: Path, *words: str, prefix: Sequence[str] = ()) -> list[str]:
     shares = [f"--share={tmp_path}/shares/imari-share-{number}-of-3.txt" for number in (1, 2)]
     return command_where_containers_run(
-        [sys.executable, "-m", "jbackupd", "-c", str(site.config), "--json", "recovery", *words, *shares]
+        [*prefix, sys.executable, "-m", "jbackupd", "-c", str(site.config), "--json", "recovery", *words, *shares]
     )
 
 
-def rehearsed(site: SiteProcess, tmp_path: Path, path: str) -> Any:
+def rehearsed(site: SiteProcess, tmp_path: Path, path: str, *, prefix: Sequence[str] = ()) -> Any:
     words = ["rehearse", path, "--scenario", "浸水", "--participant", "森", "--yes"]
     done = subprocess.run(
-        command(site, tmp_path, *words), capture_output=True, env=site.environment, check=False, timeout=120
+        command(site, tmp_path, *words, prefix=prefix), capture_output=True, env=site.environment, check=False,
+        timeout=120,
     )
     assert done.stdout, done.stderr.decode()
     return json.loads(done.stdout)
@@ -129,8 +135,11 @@ def conmons_of(site: SiteProcess) -> list[str]:
     return found
 
 
-def test_a_container_is_rehearsed_without_a_way_out_and_nothing_stays(saga: SiteProcess, tmp_path: Path) -> None:
-    record = rehearsed(saga, tmp_path, plan(tmp_path, free_port(), drill=True))
+@pytest.mark.parametrize("prefix", [(), NOBODY_SPECIAL], ids=["root", "user"])
+def test_a_container_is_rehearsed_without_a_way_out_and_nothing_stays(
+    saga: SiteProcess, tmp_path: Path, prefix: Sequence[str]
+) -> None:
+    record = rehearsed(saga, tmp_path, plan(tmp_path, free_port(), drill=True), prefix=prefix)
     assert (record["outcome"], record["problems"]) == ("proved", [])
     assert [trace["found"] for trace in record["traces"]] == [[]] * 5
     assert not conmons_of(saga)
