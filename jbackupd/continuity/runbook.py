@@ -18,7 +18,7 @@ from jbackupd.model.ids import SiteId
 from jbackupd.model.texts import _
 from jbackupd.model.units import show_duration
 from jbackupd.settings.plan import Plan, is_left_out
-from jbackupd.settings.steps import Mode, Step
+from jbackupd.settings.steps import Mode, ServiceStep, Step
 
 DIGEST_SHOWN = 16
 """Hex digits of the plan's hash that people compare by eye; the whole one stands there too."""
@@ -246,6 +246,8 @@ def _doing(plan: Plan, step: Step) -> Iterator[str]:
         script = getattr(step, key, None)
         if script is not None:
             yield _("program: {path}").format(path=script.script)
+    if isinstance(step, ServiceStep) and step.container is not None:
+        yield _("container: {image}").format(image=step.container.image or step.container.archive)
     if step.kind == "confirm":
         who = f" ({step.who})" if step.who else ""
         yield f"▶ {step.question}{who}"
