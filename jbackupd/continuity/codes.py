@@ -10,6 +10,7 @@ A try is noted before it is looked at, so that a kill saves nobody a try. Times 
 
 from __future__ import annotations
 
+import contextlib
 import posixpath
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -33,6 +34,7 @@ WRONG_MAX = 10
 WRONG_WITHIN = timedelta(hours=1)
 PIECE = 32
 """As many promises as one message or request carries: 110 KB."""
+CLOCKS_APART = timedelta(days=1)
 _ENDING = ".codes"
 _JOURNAL = posixpath.join(FOLDER, "heard.journal")
 _TRIED, _OPENED = 1, 2
@@ -77,7 +79,7 @@ class Codes:
         self._lock = threading.Lock()
         files.make_folder(FOLDER)
 
-    def take(self, data: bytes) -> tuple[SignedPromise, ...]:
+    def take(self, data: bytes, now: datetime) -> tuple[SignedPromise, ...]:
         """Keep an officer's promises, durably; a newer book replaces the older one, parts of one book are put together.
 
         Returns:
@@ -85,7 +87,7 @@ class Codes:
 
         Raises:
             FormatError: The bytes are no promises.
-            ApprovalError: They are of nobody known here, or do not fit the officer's card.
+            ApprovalError: They are of nobody known here, do not fit the officer's card, or were made in the future.
             ChainError: Newer ones of this officer are here already.
             RefusedError: Pieces of a book are more than a book may hold.
         """
@@ -99,6 +101,13 @@ class Codes:
             )
         for each in given:
             check_promise(each.signed, each.signature, verifier)
+        if made_at > now + CLOCKS_APART:
+            # They would replace all that the officer makes until then.
+            raise ApprovalError(
+                "the codes of {officer} are of {when}, which is still to come",
+                "set the clock where they were made, and make them once more", officer=officer,
+                when=made_at.isoformat(timespec="minutes"),
+            )
         with self._lock:
             kept = _read(self._files, officer)
             newest = kept[0].promise.made_at if kept else made_at
@@ -115,18 +124,19 @@ class Codes:
                     officer=officer, most=PROMISES_MAX,
                 )
             ordered = tuple(sorted(merged.values(), key=lambda each: each.promise.number))
-            path = _path(officer)
-            write_durably(self._files, path, encode_book(ordered), temporary=path + ".new")
+            if ordered != kept:
+                path = _path(officer)
+                write_durably(self._files, path, encode_book(ordered), temporary=path + ".new")
         return ordered
 
-    def known(self, given: bytes = b"") -> dict[str, tuple[int, int]]:
+    def known(self, given: bytes, now: datetime) -> dict[str, tuple[int, int]]:
         """Keep what a peer hands over, if anything, and return which books are here; see `PromisesAre`.
 
         Raises:
             JbackupdError: See `take`.
         """
         if given:
-            self.take(given)
+            self.take(given, now)
         return {
             officer: (_micros(promises[0].promise.made_at), len(promises)) for officer, promises in self.all().items()
         }
@@ -179,10 +189,9 @@ class Codes:
 
     def for_statement(self, statement: Statement, now: datetime) -> tuple[SignedPromise, ...]:
         """Return the promises of known officers that are about a statement, and valid."""
-        officers = self._officers()
         return tuple(
-            each for officer, promises in self.all().items() for each in promises
-            if officer in officers and fits(each.promise, statement) and now <= each.promise.valid_until
+            each for promises in usable_promises(self._files, self._officers()).values() for each in promises
+            if fits(each.promise, statement) and now <= each.promise.valid_until
         )
 
     def _opened(
@@ -222,6 +231,22 @@ def kept_promises(files: Files) -> dict[str, tuple[SignedPromise, ...]]:
     """
     names = sorted(name for name in files.names(FOLDER) if name.endswith(_ENDING)) if files.exists(FOLDER) else []
     return {name.removesuffix(_ENDING): _read(files, name.removesuffix(_ENDING)) for name in names}
+
+
+def usable_promises(files: Files, officers: Mapping[str, SiteVerifier]) -> dict[str, tuple[SignedPromise, ...]]:
+    """Return the promises that are kept of known officers, and fit the cards that these have now.
+
+    Raises:
+        FormatError: A file is damaged.
+    """
+    found = {}
+    for officer, promises in kept_promises(files).items():
+        # All of a book fitted one card when it was taken: one tells whether that is still the officer's.
+        with contextlib.suppress(ApprovalError):
+            if officer in officers:
+                check_promise(promises[0].signed, promises[0].signature, officers[officer])
+                found[officer] = promises
+    return found
 
 
 def _read(files: Files, officer: str) -> tuple[SignedPromise, ...]:

@@ -75,7 +75,7 @@ class CodeVerbs:
             data = base64.b64decode(call.arguments.promises, validate=True)
         except binascii.Error as error:
             raise UsageError("the promises are not base64") from error
-        kept = await asyncio.to_thread(self._codes.take, data)
+        kept = await asyncio.to_thread(self._codes.take, data, self._clock.now())
         await self._spread()
         return _book_document(kept, await asyncio.to_thread(self._codes.heard))
 

@@ -67,7 +67,7 @@ class PeerSet:
         self._holder = _HeardHolder(
             received, files, site=identity.site, signer=identity.signer, verifiers=live.verifiers,
             rights=ConfiguredRights(live, epochs), book=epochs, clock=clock,
-            met=self.met, promised=codes.known,
+            met=self.met, promised=lambda given: codes.known(given, clock.now()),
         )
 
     # Opening, changing, closing.

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from jbackupd.codec.shares import Share, combine
 from jbackupd.continuity.authority import FIRST_EPOCH
-from jbackupd.continuity.codes import kept_promises
+from jbackupd.continuity.codes import usable_promises
 from jbackupd.continuity.epoch import read_lineages
 from jbackupd.continuity.runbook import people_age, people_are_fresh
 from jbackupd.desk.fields import ColumnMap
@@ -21,7 +21,7 @@ from jbackupd.model.units import show_duration, show_size
 from jbackupd.service.finding import Finding, Grade, bad, good, note
 from jbackupd.service.readysteps import step_findings
 from jbackupd.service.runbooks import last_printed
-from jbackupd.service.wiring import existing_store, known_verifiers
+from jbackupd.service.wiring import existing_store, known_verifiers, officer_verifiers
 from jbackupd.settings.plan import Plan
 from jbackupd.settings.schema import Settings
 from jbackupd.settings.steps import DeskStep, ExportStep, MountStep, RestoreStep
@@ -113,7 +113,7 @@ class _Look:
         """Could enough officers approve by telephone, if it had to be now?"""
         own, needed = self._settings.site.id, self._settings.approval.declare_lost
         try:
-            books = kept_promises(self._files)
+            books = usable_promises(self._files, officer_verifiers(self._settings))
         except JbackupdError as error:
             yield Finding(Grade.BAD, "", error.message, error.fields)
             return

@@ -16,7 +16,7 @@ from jbackupd.codec.dictated import draw_digits, show_digits
 from jbackupd.codec.signing import SiteSigner, SiteVerifier
 from jbackupd.continuity.codebook import CodeLine, Matter, make_book, matters_of
 from jbackupd.continuity.codepage import codes_page
-from jbackupd.continuity.codes import WRONG_MAX, WRONG_WITHIN, Codes
+from jbackupd.continuity.codes import WRONG_MAX, WRONG_WITHIN, Codes, usable_promises
 from jbackupd.continuity.epoch import Epochs
 from jbackupd.continuity.officer import OfficerKey
 from jbackupd.continuity.pending import PendingDeclarations
@@ -177,7 +177,7 @@ class Kyoto:
         self.pending = PendingDeclarations(self.files, self.epochs)
         self.books = {name: book_of(name) for name in ("mori", "abe")}
         for lines in self.books.values():
-            self.codes().take(encode_book([line.promise for line in lines]))
+            self.codes().take(encode_book([line.promise for line in lines]), NOW)
 
     def codes(self) -> Codes:
         """Open the codes as after a restart."""
@@ -250,11 +250,11 @@ def test_expired_codes_and_codes_of_nobody_are_told_apart_from_wrong_ones(kyoto:
 def test_a_newer_book_replaces_the_older_one_and_no_older_one_comes_back(kyoto: Kyoto) -> None:
     wanted, old = kyoto.begin(), kyoto.books["mori"]
     newer = book_of("mori", made_at=NOW - timedelta(days=1))
-    kyoto.codes().take(encode_book([line.promise for line in newer]))
+    kyoto.codes().take(encode_book([line.promise for line in newer]), NOW)
     with pytest.raises(ApprovalError, match="opens none"):
         kyoto.hear("mori", wanted)
     with pytest.raises(ChainError, match="newer ones are here already"):
-        kyoto.codes().take(encode_book([line.promise for line in old]))
+        kyoto.codes().take(encode_book([line.promise for line in old]), NOW)
     kyoto.books["mori"] = newer
     assert kyoto.hear("mori", wanted).officer == "mori"
 
@@ -262,34 +262,50 @@ def test_a_newer_book_replaces_the_older_one_and_no_older_one_comes_back(kyoto: 
 def test_a_book_may_come_in_pieces_and_twice(kyoto: Kyoto) -> None:
     lines = book_of("kudo")
     for piece in (lines[:2], lines[1:], lines):
-        kept = kyoto.codes().take(encode_book([line.promise for line in piece]))
+        kept = kyoto.codes().take(encode_book([line.promise for line in piece]), NOW)
     assert [each.promise.number for each in kept] == list(range(1, len(lines) + 1))
+
+
+def test_promises_of_a_clock_that_is_wrong_are_refused(kyoto: Kyoto) -> None:
+    """A book of the year 2030 would replace every one that the officer makes before."""
+    with pytest.raises(ApprovalError, match="still to come"):
+        kyoto.codes().take(encode_book([line.promise for line in book_of("mori", made_at=NOW + YEAR)]), NOW)
+    assert kyoto.hear("mori", kyoto.begin()).officer == "mori"
+
+
+def test_codes_of_a_card_that_was_replaced_are_worth_nothing(kyoto: Kyoto) -> None:
+    wanted, others = kyoto.begin(), {**PUBLIC, "mori": SIGNERS["kudo"].public}
+    codes = Codes(kyoto.files, lambda: others)
+    with pytest.raises(ApprovalError, match="opens none"):
+        codes.approval(wanted, line_for(kyoto.books["mori"], MATTERS[0]).code, NOW)
+    assert sorted(usable_promises(kyoto.files, others)) == ["abe"]
+    assert codes.approval(wanted, line_for(kyoto.books["abe"], MATTERS[0]).code, NOW).officer == "abe"
 
 
 def test_a_site_hands_on_what_another_one_lacks(kyoto: Kyoto, tmp_path: Path) -> None:
     nara = Codes(PosixFiles(str(tmp_path / "nara")), lambda: PUBLIC)
     many = book_of("kudo", each=20, made_at=NOW)
-    kyoto.codes().take(encode_book([line.promise for line in many[:50]]))
-    pieces = kyoto.codes().pieces_for(nara.known())
+    kyoto.codes().take(encode_book([line.promise for line in many[:50]]), NOW)
+    pieces = kyoto.codes().pieces_for(nara.known(b"", NOW))
     # Cut off after the first pieces, it goes on with what is not there.
     for piece in pieces[:-1]:
-        nara.known(piece)
-    for piece in kyoto.codes().pieces_for(nara.known()):
-        known = nara.known(piece)
-    assert known == kyoto.codes().known() and known["kudo"][1] == 50
-    assert kyoto.codes().pieces_for(known) == [] == nara.pieces_for(kyoto.codes().known())
+        nara.known(piece, NOW)
+    for piece in kyoto.codes().pieces_for(nara.known(b"", NOW)):
+        known = nara.known(piece, NOW)
+    assert known == kyoto.codes().known(b"", NOW) and known["kudo"][1] == 50
+    assert kyoto.codes().pieces_for(known) == [] == nara.pieces_for(kyoto.codes().known(b"", NOW))
     # What is older there is replaced, what is newer there is not touched.
-    kyoto.codes().take(encode_book([line.promise for line in book_of("mori", made_at=NOW)]))
-    assert len(kyoto.codes().pieces_for(known)) == 1 and nara.pieces_for(kyoto.codes().known()) == []
+    kyoto.codes().take(encode_book([line.promise for line in book_of("mori", made_at=NOW)]), NOW)
+    assert len(kyoto.codes().pieces_for(known)) == 1 and nara.pieces_for(kyoto.codes().known(b"", NOW)) == []
 
 
 def test_promises_of_strangers_and_forged_ones_are_not_kept(kyoto: Kyoto) -> None:
     stranger = make_book(OfficerKey("tanaka", SIGNERS["kudo"]), MATTERS, each=1, made_at=NOW, valid_until=NOW + YEAR)
     with pytest.raises(ApprovalError, match="tanaka, who is no officer here"):
-        kyoto.codes().take(encode_book([line.promise for line in stranger]))
+        kyoto.codes().take(encode_book([line.promise for line in stranger]), NOW)
     forged = make_book(OfficerKey("mori", SIGNERS["kudo"]), MATTERS, each=1, made_at=NOW, valid_until=NOW + YEAR)
     with pytest.raises(ApprovalError, match="does not fit its officer's card"):
-        kyoto.codes().take(encode_book([line.promise for line in forged]))
+        kyoto.codes().take(encode_book([line.promise for line in forged]), NOW)
     assert sorted(kyoto.codes().all()) == ["abe", "mori"]
 
 
