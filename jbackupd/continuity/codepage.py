@@ -17,7 +17,7 @@ _STYLE = """
 body { font-size: 10pt; line-height: 1.45; max-width: 64em } ol { padding-left: 1.6em; margin: .5em 0 }
 .secret { float: right; border: 1.5pt solid #000; padding: .1em .8em; font-weight: 700 }
 .codes thead { display: table-header-group } .codes td { padding: .3em .4em; vertical-align: middle }
-.codes th { white-space: nowrap } .codes td:nth-child(-n+4) { white-space: nowrap }
+.codes th, .codes td:nth-child(3), .codes td:nth-child(4) { white-space: nowrap }
 .codes td:nth-child(4) { font: 700 12.5pt/1.3 "Noto Sans Mono CJK JP", "DejaVu Sans Mono", monospace }
 .codes td:nth-child(5) { width: 34% } .codes tr.new td { border-top: 2pt solid #000 }
 """
