@@ -23,7 +23,7 @@ from jbackupd.codec.dictated import parse_digits
 from jbackupd.codec.signing import SiteVerifier
 from jbackupd.format.declaration import Approval, Declaration, Statement, approve_by_code, fits
 from jbackupd.format.promise import PROMISES_MAX, SignedPromise, check_promise, decode_book, encode_book
-from jbackupd.model.errors import ApprovalError, ChainError, FormatError, NotFoundError, RefusedError, TryLaterError
+from jbackupd.model.errors import ApprovalError, FormatError, NotFoundError, RefusedError, TryLaterError
 from jbackupd.storage.durable import write_durably
 from jbackupd.storage.files import Files
 from jbackupd.storage.journal import Journal
@@ -88,8 +88,7 @@ class Codes:
         Raises:
             FormatError: The bytes are no promises.
             ApprovalError: They are of nobody known here, do not fit the officer's card, or were made in the future.
-            ChainError: Newer ones of this officer are here already.
-            RefusedError: Pieces of a book are more than a book may hold.
+            RefusedError: Newer ones of this officer are here already, or pieces are more than a book may hold.
         """
         given = decode_book(data)
         officer, made_at = given[0].promise.officer, given[0].promise.made_at
@@ -112,7 +111,7 @@ class Codes:
             kept = _read(self._files, officer)
             newest = kept[0].promise.made_at if kept else made_at
             if made_at < newest:
-                raise ChainError(
+                raise RefusedError(
                     "the codes of {officer} are of {when}; newer ones are here already",
                     "destroy the older page; use the newer one", officer=officer,
                     when=made_at.isoformat(timespec="minutes"),

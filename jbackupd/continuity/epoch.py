@@ -165,7 +165,8 @@ class Epochs:
             RefusedError: It has too few approvals, is a hand-over or return that the acting site has not released, or
                 would let this site act before its waiting time is over.
             ChainError: Another declaration with the same or a higher epoch is known for that site. One with the same
-                is kept: nobody acts here for that site until a higher one says who does.
+                is kept: nobody acts here for that site until a higher one says who does. One that names the same
+                acting site too is a RefusedError, and not kept.
         """
         decoded = decode_declaration(declaration)
         check_approvals(decoded, self._officers(), needed=self._needed())
@@ -258,7 +259,8 @@ def _refuse(known: Lineage, given: Declaration, verdict: Verdict) -> None:
     statement = given.statement
     match verdict:
         case Verdict.TWIN:
-            raise ChainError(
+            # No ChainError: that would cut the line to an honest site at every meeting.
+            raise RefusedError(
                 "the declaration {id} about {site} says nothing new: {acting} is named for epoch {epoch} already",
                 "nothing more is needed; see 'jbackupd site status'",
                 id=given.id, site=known.home, acting=statement.acting, epoch=statement.epoch,

@@ -146,6 +146,7 @@ class PendingDeclarations:
         Raises:
             ApprovalError: An approval is false, or none of the officers is new; nothing was changed.
             ChainError: Another declaration about the site is in force.
+            RefusedError: So is one that names the same acting site: nothing is left to decide.
         """
         path = _path(given.id)
         here = decode_declaration(self._files.read(path)) if self._files.exists(path) else None
@@ -155,7 +156,8 @@ class PendingDeclarations:
         try:
             self._epochs.learn(encode_declaration(merged), without_waiting=without_waiting)
         except RefusedError as missing:
-            if missing.code != RefusedError.code:
+            overtaken = merged.statement.epoch <= self._epochs.lineage(merged.statement.lost).epoch
+            if missing.code != RefusedError.code or overtaken:
                 raise
             if here is not None and given.approvals and len(merged.approvals) == len(here.approvals):
                 raise ApprovalError(

@@ -99,7 +99,7 @@ class Holder(Protocol):
 
         Raises:
             ApprovalError: They are of nobody known here.
-            ChainError: Newer ones are here.
+            RefusedError: Newer ones are here.
         """
         ...
 

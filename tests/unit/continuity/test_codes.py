@@ -35,7 +35,6 @@ from jbackupd.format.declaration import (
 from jbackupd.format.promise import BOOK_BYTES_MAX, PROMISES_MAX, decode_book, encode_book
 from jbackupd.model.errors import (
     ApprovalError,
-    ChainError,
     FormatError,
     NotFoundError,
     RefusedError,
@@ -253,7 +252,7 @@ def test_a_newer_book_replaces_the_older_one_and_no_older_one_comes_back(kyoto: 
     kyoto.codes().take(encode_book([line.promise for line in newer]), NOW)
     with pytest.raises(ApprovalError, match="opens none"):
         kyoto.hear("mori", wanted)
-    with pytest.raises(ChainError, match="newer ones are here already"):
+    with pytest.raises(RefusedError, match="newer ones are here already"):
         kyoto.codes().take(encode_book([line.promise for line in old]), NOW)
     kyoto.books["mori"] = newer
     assert kyoto.hear("mori", wanted).officer == "mori"

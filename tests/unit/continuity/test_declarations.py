@@ -36,6 +36,7 @@ from jbackupd.model.errors import (
     UsageError,
 )
 from jbackupd.model.ids import SiteId
+from jbackupd.protocol.refusal import closes_link
 from jbackupd.storage.files import PosixFiles
 
 NOW = datetime(2026, 11, 23, 4, 0, tzinfo=UTC)
@@ -112,9 +113,23 @@ def test_an_epoch_never_decreases_and_a_fork_is_named(tmp_path: Path) -> None:
     epochs = book(tmp_path)
     epochs.learn(approved("mori", "abe", wanted=declare(statement(epoch=5))))
     for epoch in (2, 5):
-        with pytest.raises(ChainError, match="epoch 5"):
-            epochs.learn(approved("mori", "abe", wanted=declare(statement(epoch=epoch, nonce=b"z" * 16))))
+        other = replace(statement(epoch=epoch, nonce=b"z" * 16), acting=SiteId("nara"))
+        with pytest.raises(ChainError, match="with epoch 5 is in force"):
+            epochs.learn(approved("mori", "abe", wanted=declare(other)))
     assert epochs.epoch_of(SAGA) == 5
+
+
+def test_a_second_statement_in_favour_of_the_same_site_is_refused_and_stops_nobody(tmp_path: Path) -> None:
+    """It says nothing new, and whoever heard the codes of a loss could make any number: none may cut a line."""
+    epochs = book(tmp_path)
+    epochs.learn(approved("mori", "abe"))
+    size = (tmp_path / "site" / "epochs.journal").stat().st_size
+    for nonce in (b"y" * 16, b"z" * 16):
+        with pytest.raises(RefusedError, match="says nothing new") as refused:
+            epochs.learn(approved("mori", "abe", wanted=declare(statement(nonce=nonce))))
+        assert not closes_link(refused.value)
+    assert epochs.check_acting(SAGA, plan="counter") and epochs.conflicts() == []
+    assert (tmp_path / "site" / "epochs.journal").stat().st_size == size
 
 
 def test_a_site_that_hears_of_its_own_loss_keeps_its_epoch_and_stops_acting(tmp_path: Path) -> None:
@@ -197,7 +212,7 @@ def test_one_declaration_about_a_site_waits_at_a_time_and_can_be_taken_back(tmp_
     signed = second
     for name in ("mori", "abe"):
         signed = signed.with_approval(approve(signed, name, OFFICERS[name]))
-    with pytest.raises(ChainError):
+    with pytest.raises(RefusedError, match="says nothing new"):
         pending.submit(signed)
     assert pending.evidence(second.id) == b"{}"
 
