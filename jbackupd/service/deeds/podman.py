@@ -48,13 +48,14 @@ def check_programs() -> None:
     """Check that this host can run containers.
 
     Raises:
-        NotFoundError: A program is missing.
+        NotFoundError: A program is missing, or a unit of systemd hides what it needs.
     """
     for program in ("podman", RUNTIME):
         if shutil.which(program) is None:
             raise NotFoundError(
                 "{program} is not installed here", "apt-get install podman crun", program=program
             )
+    _boot()
 
 
 class Podman:
@@ -182,7 +183,9 @@ class Podman:
         self, arguments: Sequence[str], *, seconds: float = ASK_SECONDS, stopped: threading.Event | None = None
     ) -> str:
         """Return what podman says on its standard output."""
-        command = ["podman", "--runtime-flag", f"root={os.path.join(self.folder, 'runtime')}", *arguments]
+        # A user's podman makes its namespace only where it has no rights of its own: the unit's would be in the way.
+        plain = [] if os.geteuid() == 0 else ["setpriv", "--inh-caps=-all", "--ambient-caps=-all"]
+        command = [*plain, "podman", "--runtime-flag", f"root={os.path.join(self.folder, 'runtime')}", *arguments]
         try:
             # A session of its own: a terminal's Ctrl-C is ours alone.
             process = subprocess.Popen(
@@ -246,8 +249,14 @@ def _reason(text: str) -> str:
 
 
 def _boot() -> str:
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        return file.read().strip()
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except FileNotFoundError as error:
+        raise NotFoundError(
+            "no container runs here: the daemon's unit hides parts of /proc",
+            "use the drop-in: docs/operating/recovery.md, 'Under the packaged unit'",
+        ) from error
 
 
 def _boot_of(folder: str) -> str | None:
