@@ -61,6 +61,7 @@ def _entries() -> dict[str, Entry]:
         "officer": Entry("site", "officer", _("keys of the officers whose approval counts")),
         "recovery": Entry("recovery", "recovery", _("run a continuity plan")),
         "desk": Entry("desk", "desk", _("the minimal service: look-up of residents")),
+        "tenant": Entry("package", "tenant", _("a municipality's package for its own office")),
         "feed": Entry("feed", "feed", _("residents as files for other systems")),
         "audit": Entry("desk", "audit", _("who looked at what: show and verify the record")),
     }

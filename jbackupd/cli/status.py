@@ -84,6 +84,8 @@ def _lines(zone: tzinfo, page: dict[str, Any]) -> Iterator[str]:
         yield sample_line(one["dataset"], one, zone)
     for feed in page.get("feeds", ()):
         yield from _feed_lines(zone, feed)
+    for package in page.get("packages", ()):
+        yield from _package_lines(zone, package)
     for desk in page.get("intake", ()):
         yield from _desk_lines(desk)
     for job in page["jobs"]:
@@ -168,6 +170,19 @@ def _plan_lines(zone: tzinfo, plan: dict[str, Any]) -> Iterator[str]:
         yield "    " + text_of(plan["error"])
     for finding in plan["findings"]:
         yield "    " + (f"{finding['step']}: " if finding["step"] else "") + finding["text"]
+
+
+def _package_lines(zone: tzinfo, package: dict[str, Any]) -> Iterator[str]:
+    state = {
+        "fresh": _("[ok]"), "old": _("[LATE]"), "away": _("[AWAY]"), "failed": _("[FAILED]"),
+        "expired": _("[EXPIRED]"), "unfounded": _("[NONE]"),
+    }[package["state"]]
+    last = _("never written") if package["made_at"] is None else _("{point}, opens until {time}").format(
+        point=package["point"], time=show_time(datetime.fromisoformat(package["expires_at"]), zone)
+    )
+    yield f"{state} " + _("package {package}: {last}").format(package=package["package"], last=last)
+    if package["error"] is not None:
+        yield "    " + text_of(package["error"])
 
 
 def _feed_lines(zone: tzinfo, feed: dict[str, Any]) -> Iterator[str]:

@@ -37,6 +37,7 @@ from jbackupd.service.lock import state_lock
 from jbackupd.service.log import Log, set_level
 from jbackupd.service.metrics import CONTENT_TYPE, render
 from jbackupd.service.notify import Notifier, keep_alive
+from jbackupd.service.packagekeeping import Packages
 from jbackupd.service.peers import PeerSet
 from jbackupd.service.planchecks import PlanChecks
 from jbackupd.service.reclaims import Reclaims
@@ -189,6 +190,10 @@ class Daemon:
         self._samples.register(self.control)
         self._feeds = Feeds(live, self._succession.audit_logs.of, self.runner, offload=offload, clock=clock, log=log)
         self._feeds.register(self.control)
+        self._packages = Packages(
+            live, files, live.identity, self.board, self.runner, offload=offload, clock=clock, log=log
+        )
+        self._packages.register(self.control)
 
     # Its life.
 
@@ -217,6 +222,7 @@ class Daemon:
         self._tasks.start("return", self._succession.returning.run)
         self._tasks.start("samples", self._samples.run)
         self._tasks.start("feeds", self._feeds.run)
+        self._tasks.start("packages", self._packages.run)
         self._tasks.start("deposits", self._succession.depositing.run)
         self._tasks.start("contacts", self.peer_set.contacts.run)
         self._tasks.start("received points", self._follow_received)
@@ -264,6 +270,7 @@ class Daemon:
                 await self._tasks.stop("return")
                 await self._tasks.stop("deposits")
                 await self._tasks.stop("feeds")
+                await self._tasks.stop("packages")
                 await self._tasks.stop("samples")
             await self._succession.close()
             await self.runner.stop()
@@ -375,6 +382,7 @@ class Daemon:
             checks=dict(self._checks.facts), plans=dict(self._plan_checks.facts), drills=self._plan_checks.drills,
             calls=dict(self._plan_checks.calls),
             deposits=dict(self._succession.depositing.desks), feeds=dict(self._feeds.facts),
+            packages=dict(self._packages.facts),
             samples=dict(self._samples.facts), asking=self._succession.recoveries.asking(),
             conflicts=self.epochs.disputes(), free_bytes=self.files.free_bytes(),
         )  # fmt: skip

@@ -176,6 +176,13 @@ class _FactsCollector(Collector):
                      [((name,), _seconds(known.last.made_at if known.last else None)) for name, known in feeds])
         yield _gauge("feed_late", "1 if a feed's file is late, or could not be made", ["feed"],
                      [((name,), float(known.state(self._now) in ("late", "failed"))) for name, known in feeds])
+        packages = facts.packages.items()
+        yield _gauge("package_as_of_time_seconds", "The moment that a package's residents show", ["package"],
+                     [((name,), _seconds(known.last.as_of if known.last else None)) for name, known in packages])
+        yield _gauge("package_expires_time_seconds", "Until when a package can be opened", ["package"],
+                     [((name,), _seconds(known.last.expires_at if known.last else None)) for name, known in packages])
+        yield _gauge("package_failed", "1 if a package could not be written", ["package"],
+                     [((name,), float(known.error is not None)) for name, known in packages])
         yield _gauge(
             "intake_undeposited_bytes", "Of a desk's journal, what lies at this site alone", ["tenant", "desk"],
             [((place.tenant, place.name), desk.undeposited) for place, desk in facts.deposits.items()],

@@ -19,6 +19,7 @@ from jbackupd.service.feeds import FeedFacts
 from jbackupd.service.intakeplaces import Place
 from jbackupd.service.jobs import JobRecord
 from jbackupd.service.ledger import CopyFacts, DatasetFacts, PointFacts
+from jbackupd.service.packagekeeping import PackageFacts
 from jbackupd.service.planchecks import PlanFacts
 from jbackupd.service.queue import QueueState
 from jbackupd.service.reclaimfacts import ReclaimFacts
@@ -59,6 +60,7 @@ class Facts:
         drills: The records of this site's drills.
         calls: For drills, by the plan's file; one that is not made yet is told to nobody.
         feeds: How each feed stands, by its name.
+        packages: How each package stands, by its name.
         samples: What sample restores have proved, by dataset.
         asking: Recovery runs that wait for people.
         conflicts: Sites about which two declarations contradict each other.
@@ -88,6 +90,7 @@ class Facts:
     conflicts: int = 0
     free_bytes: int | None = None
     feeds: Mapping[str, FeedFacts] = field(default_factory=dict)
+    packages: Mapping[str, PackageFacts] = field(default_factory=dict)
     samples: Mapping[DatasetId, SampleFacts] = field(default_factory=dict)
 
     def queue_bytes(self, peer: SiteId) -> int:
@@ -117,6 +120,7 @@ def status_document(facts: Facts, now: datetime) -> dict[str, Any]:
         ],
         "samples": [_sample(dataset, known, now) for dataset, known in sorted(facts.samples.items())],
         "feeds": [_feed(name, known, now) for name, known in sorted(facts.feeds.items())],
+        "packages": [_package(name, known, now) for name, known in sorted(facts.packages.items())],
         "intake": [_desk(place, desk) for place, desk in facts.deposits.items()],
     }
 
@@ -141,6 +145,16 @@ def _feed(name: str, known: FeedFacts, now: datetime) -> dict[str, Any]:
         "feed": name, "state": known.state(now), "point": last.point if last else None,
         "made_at": _time(last.made_at if last else None), "rows": last.rows if last else None,
         "due_at": _time(known.due_at), "error": _error(known.error),
+    }
+
+
+def _package(name: str, known: PackageFacts, now: datetime) -> dict[str, Any]:
+    last = known.last
+    return {
+        "package": name, "state": known.state(now).value, "point": last.point if last else None,
+        "as_of": _time(last.as_of if last else None), "made_at": _time(last.made_at if last else None),
+        "expires_at": _time(last.expires_at if last else None), "residents": last.residents if last else None,
+        "newest": known.newest, "error": _error(known.error),
     }
 
 

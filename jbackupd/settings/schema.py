@@ -444,6 +444,22 @@ class Feed(Table):
     keep: Annotated[int, Field(ge=1, le=1000)] = Field(default=3, description="So many files stay")
 
 
+class Package(Table):
+    """[[package]]: 市町村パッケージ, residents and a desk in a folder that one laptop without a network can open."""
+
+    id: OfficerName = Field(description="Name of the package")
+    dataset: DatasetName = Field(description="TENANT/NAME: the dataset of the resident extract")
+    file: Text = Field(description="The extract's path in the point")
+    map: FilePath = Field(description="Column map of the extract, as for `desk load`")
+    restrictions: Text | None = Field(
+        default=None, description="Path in the point of the table of support measures: columns 宛名番号 and 支援措置"
+    )
+    to: FilePath = Field(description="Folder of the package: on a stick, or on the municipality's laptop")
+    title: Text | None = Field(default=None, description="The municipality's name on the pages; default: the tenant's")
+    font: FilePath | None = Field(default=None, description="TrueType or OpenType font with the shapes of 外字")
+    expires: Duration = Field(default=timedelta(days=31), description="So long after it was written it can be opened")
+
+
 class Log(Table):
     """[log]: how the daemon writes what it does."""
 
@@ -473,6 +489,9 @@ class Settings(Table):
         default=(), alias="plan", description="Continuity plans that this site may have to run"
     )
     feeds: Many[Feed] = Field(default=(), alias="feed", description="Residents as files for other systems")
+    packages: Many[Package] = Field(
+        default=(), alias="package", description="Residents and a desk in a folder, for a laptop without a network"
+    )
     desk: Desk = Field(default=Desk(), description="The minimal service after a recovery")
     metrics: Metrics | None = Field(default=None, description="Numbers for Prometheus")
     reclaim: Reclaim = Field(default=Reclaim(), description="Removing what retention has given up")

@@ -38,6 +38,7 @@ SERIES = {
     "JbackupdTwoSitesClaim": ("jbackupd_declarations_disputed", 1, 0),
     "JbackupdReceptionsHereAlone": ('jbackupd_intake_undeposited_bytes{tenant="imari",desk="counter"}', 100, 0),
     "JbackupdFeedLate": ('jbackupd_feed_late{feed="shien"}', 1, 0),
+    "JbackupdPackageExpires": ('jbackupd_package_expires_time_seconds{package="office"}', 86400, 9e18),
     "JbackupdDiskNearlyFull": ("jbackupd_state_free_bytes", 5e9, 50e9),
     "JbackupdConfigurationRefused": ("jbackupd_config_error", 1, 0),
     "JbackupdDaemonGone": ('up{job="jbackupd",instance="kyoto"}', 0, 1),
