@@ -210,7 +210,7 @@ def id_claims(token: str, keys: Mapping[str, Any], issuer: Issuer, nonce: str, n
             },
         )
         _check_times(claims, now)
-    except (jwt.PyJWTError, TypeError, ValueError, AttributeError) as error:
+    except (jwt.PyJWTError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise refused(f"{type(error).__name__}: {error}") from error
     if not hmac.compare_digest(str(claims.get("nonce", "")).encode(), nonce.encode()):
         raise refused("its token answers another attempt")
